@@ -27,7 +27,7 @@ def _data_dir() -> Path:
 def _secret_key(data_dir: Path) -> str:
     """Return DJANGO_SECRET_KEY, or the key that the first start wrote."""
     if key := env.str("DJANGO_SECRET_KEY", default=""):
-        return key
+        return str(key)
     path = data_dir / "secret_key"
     try:
         data_dir.mkdir(parents=True, exist_ok=True)

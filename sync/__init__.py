@@ -1,1 +1,3 @@
+"""dvsync: Synapse Link exports into PostgreSQL. docs/architecture.md is its map."""
+
 from __future__ import annotations

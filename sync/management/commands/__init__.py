@@ -1,1 +1,3 @@
+"""The commands of the application."""
+
 from __future__ import annotations

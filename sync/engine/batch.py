@@ -1,0 +1,164 @@
+"""Choosing what one load takes from a table's backlog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models.fields.json import KeyTransform
+
+from sync.errors import SourceError, SyncError
+from sync.model_json import Entity
+from sync.models import DataSyncProgress, SyncPartition, SyncTable
+from sync.sources.base import Source, TableFile
+from sync.target.tables import VERSION
+
+# One transaction takes partitions up to so many bytes, and one at least.
+BATCH_BYTES = 256 * 1024 * 1024
+BATCH_PARTITIONS = 500
+
+
+@dataclass(frozen=True)
+class Step:
+    """One partition of a load, with the schema and the files to read."""
+
+    progress: DataSyncProgress
+    entity: Entity
+    files: tuple[TableFile, ...]
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of its files."""
+        return sum(file.size for file in self.files)
+
+
+class PartitionError(Exception):
+    """An error and the partition at whose door it is laid."""
+
+    def __init__(self, progress: DataSyncProgress, error: SyncError) -> None:
+        super().__init__(str(error))
+        self.progress = progress
+        self.error = error
+
+
+def initiate_load(
+    table: SyncTable, source: Source, limit: int = BATCH_BYTES
+) -> list[Step]:
+    """Choose the partitions of the next load, in time order; none when all is done.
+
+    Partitions up to ``limit`` bytes, one at least. One that failed, or whose
+    loader was killed, goes alone. All have the first one's columns, later ones
+    perhaps with others appended. Raises ``PartitionError`` when the first one
+    cannot be read.
+    """
+    steps: list[Step] = []
+    for step in _steps(table, source):
+        size = step.size + sum(chosen.size for chosen in steps)
+        if steps and (size > limit or not _extends(step.entity, steps[-1].entity)):
+            break
+        steps.append(step)
+        if _goes_alone(step, table):
+            break
+    return steps
+
+
+def _steps(table: SyncTable, source: Source) -> Iterator[Step]:
+    """Read the backlog up to the first partition that must not join a batch."""
+    rows = list(table.progress.unapplied()[:BATCH_PARTITIONS])
+    found = _found(table, rows)
+    newest = _newest_applied(table)
+    for index, progress in enumerate(rows):
+        failed = progress.copy_status == DataSyncProgress.Status.FAILURE
+        if index and (failed or progress.was_killed):
+            return
+        try:
+            yield _step(table, progress, source, found, newest)
+        except SyncError as error:
+            if index:
+                return
+            raise PartitionError(progress, error) from error
+
+
+def _goes_alone(step: Step, table: SyncTable) -> bool:
+    # With a column that the model lacks, whether a row was re-created meanwhile
+    # decides if the column keeps its value: that needs every partition's turn.
+    names = {attribute.name for attribute in step.entity.attributes}
+    return (
+        step.progress.copy_status == DataSyncProgress.Status.FAILURE
+        or step.progress.was_killed
+        or any(attribute not in names for attribute, *_ in table.columns)
+    )
+
+
+def _extends(entity: Entity, previous: Entity) -> bool:
+    width = len(previous.attributes)
+    return entity.attributes[:width] == previous.attributes
+
+
+def _step(
+    table: SyncTable,
+    progress: DataSyncProgress,
+    source: Source,
+    found: dict[str, tuple[datetime, dict[str, int] | None]],
+    newest: datetime | None,
+) -> Step:
+    entity = source.entity(progress.partition, table.entity)
+    opened_at, sizes = found[progress.partition]
+    if newest and opened_at < newest and entity.position(VERSION) is None:
+        raise SourceError(
+            "late_partition",
+            f"{progress.partition} came after {table.last_partition} was applied",
+            where=progress.partition,
+        )
+    files = source.files(progress.partition, table.entity)
+    if sizes is not None:
+        _check_sizes(table, progress, files, sizes)
+    return Step(progress, entity, files)
+
+
+def _check_sizes(
+    table: SyncTable,
+    progress: DataSyncProgress,
+    files: tuple[TableFile, ...],
+    sizes: dict[str, int],
+) -> None:
+    """Refuse files that are not as they were found; the next load takes the new."""
+    now = {file.name: file.size for file in files}
+    if now == sizes:
+        return
+    with transaction.atomic():
+        partition = SyncPartition.objects.select_for_update().get(
+            config_id=table.config_id, name=progress.partition
+        )
+        partition.sizes[table.entity] = now
+        partition.save(update_fields=["sizes"])
+    names = sorted(
+        name for name in now.keys() | sizes.keys() if now.get(name) != sizes.get(name)
+    )
+    raise SourceError(
+        "file_changed",
+        f"Files of {table.entity} changed since they were found: {', '.join(names)}",
+        where=f"{progress.partition}/{table.entity}/{names[0]}",
+    )
+
+
+def _found(
+    table: SyncTable, rows: list[DataSyncProgress]
+) -> dict[str, tuple[datetime, dict[str, int] | None]]:
+    """Return when each partition was opened and the sizes of the table's files."""
+    partitions = SyncPartition.objects.filter(
+        config_id=table.config_id, name__in=[row.partition for row in rows]
+    ).values_list("name", "opened_at", KeyTransform(table.entity, "sizes"))
+    return {name: (opened_at, sizes) for name, opened_at, sizes in partitions}
+
+
+def _newest_applied(table: SyncTable) -> datetime | None:
+    return (
+        SyncPartition.objects.filter(
+            config_id=table.config_id, name=table.last_partition
+        )
+        .values_list("opened_at", flat=True)
+        .first()
+    )

@@ -1,0 +1,293 @@
+"""The load: one table's backlog, batch by batch, each in one transaction.
+
+Data, tombstones and progress rows are committed together, so a crash anywhere
+leaves the table at a partition's end and the rest of its backlog pending.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+
+from django.db import transaction
+from psycopg import sql
+
+from sync import faultpoints
+from sync.engine.batch import BATCH_BYTES, PartitionError, Step, initiate_load
+from sync.engine.control import Control
+from sync.engine.discovery import source_of
+from sync.engine.locks import BusyError, Namespace, lock_or_busy
+from sync.engine.reading import copy_file
+from sync.engine.schema import ensure_table
+from sync.engine.session import (
+    database_errors,
+    prepare_session,
+    raw_connection,
+    raw_cursor,
+    show_phase,
+)
+from sync.errors import Cancelled, RowError, SourceError, SyncError
+from sync.model_json import Entity
+from sync.models import (
+    ATTEMPTS_BEFORE_PARKING,
+    DataSyncProgress,
+    Event,
+    ProgressQuerySet,
+    SyncTable,
+    Tombstone,
+)
+from sync.sources.base import Source
+from sync.target.merge import Merge, RowCounts, SystemColumns
+from sync.target.staging import Staging
+from sync.target.tables import IS_DELETE, KEY, SINK, VERSION
+
+__all__ = ["BATCH_BYTES", "LoadResult", "initiate_load", "sync_table"]
+
+TOMBSTONES = sql.Identifier(Tombstone._meta.db_table)
+
+
+@dataclass
+class LoadResult:
+    """What became of a table: success, unchanged, failed or busy.
+
+    After a failure the counts are those of the partitions applied before it.
+    """
+
+    status: str = "unchanged"
+    partitions: int = 0
+    rows: RowCounts = field(default_factory=RowCounts)
+    bytes: int = 0
+    seconds: float = 0.0
+    error: SyncError | None = None
+
+    def add(self, progress: Iterable[DataSyncProgress]) -> None:
+        """Add partitions that are applied now."""
+        self.status = "success"
+        for row in progress:
+            self.partitions += 1
+            self.bytes += row.bytes
+            for name in (count.name for count in fields(RowCounts)):
+                total = getattr(self.rows, name) + getattr(row, f"rows_{name}")
+                setattr(self.rows, name, total)
+
+
+class _OutrunError(Exception):
+    """Another load applied the chosen partitions first."""
+
+
+def sync_table(
+    table: SyncTable,
+    source: Source | None = None,
+    control: Control | None = None,
+    *,
+    insist: bool = False,
+) -> LoadResult:
+    """Apply a table's backlog until it is empty or one of its partitions fails.
+
+    The failure is recorded on that partition and holds back this table alone.
+    ``insist`` also tries a partition whose loader was killed again and again.
+    Raises ``TargetError`` when PostgreSQL cannot be reached and ``Cancelled``
+    when ``control`` says so; both leave the backlog as it is.
+    """
+    source = source or source_of(table.config)
+    control = control or Control()
+    result = LoadResult()
+    began = time.monotonic()
+    tried: dict[int, SyncError] = {}
+    try:
+        while _next_load(table, source, control, result, tried, insist=insist):
+            control.check()
+    except BusyError:
+        result.status = "busy"
+    result.seconds = time.monotonic() - began
+    return result
+
+
+def _next_load(
+    table: SyncTable,
+    source: Source,
+    control: Control,
+    result: LoadResult,
+    tried: dict[int, SyncError],
+    *,
+    insist: bool,
+) -> bool:
+    """Do one load and say whether to go on.
+
+    When a later partition of the batch is at fault, the next load takes those
+    before it. A partition is tried once, so meeting a failed one again ends it.
+    """
+    try:
+        with database_errors(table.entity):
+            table.refresh_from_db(fields=["columns", "last_partition"])
+            steps = initiate_load(table, source, BATCH_BYTES)
+        if not steps:
+            return False
+        first = steps[0].progress
+        if first.pk in tried:
+            result.status, result.error = "failed", tried[first.pk]
+            return False
+        if not insist:
+            _refuse_killer(first)
+        _attempt(table, steps, source, control)
+    except _OutrunError:
+        return True
+    except PartitionError as failure:
+        return _after_failure(table, failure, result, tried)
+    result.add(step.progress for step in steps)
+    return True
+
+
+def _refuse_killer(progress: DataSyncProgress) -> None:
+    if progress.was_killed and progress.attempts >= ATTEMPTS_BEFORE_PARKING:
+        message = f"The load was killed {progress.attempts} times"
+        error = SyncError("loader_killed", message, where=progress.partition)
+        raise PartitionError(progress, error)
+
+
+def _after_failure(
+    table: SyncTable,
+    failure: PartitionError,
+    result: LoadResult,
+    tried: dict[int, SyncError],
+) -> bool:
+    """Record a failure and say whether to go on."""
+    row = failure.progress
+    with database_errors(table.entity):
+        recorded = _record_failure(table, failure)
+        faultpoints.reach("failure_recorded")
+        if not recorded:
+            # The answer to COMMIT was lost, but the load is there.
+            result.add(table.progress.filter(pk=row.pk))
+            return True
+    if row.pk in tried:
+        result.status, result.error = "failed", tried[row.pk]
+        return False
+    tried[row.pk] = failure.error
+    return True
+
+
+def _record_failure(table: SyncTable, failure: PartitionError) -> bool:
+    """Write down a failure unless the partition is applied; say whether it was."""
+    rows = table.progress.filter(pk=failure.progress.pk)
+    with transaction.atomic():
+        if not rows.record_failure(failure.error):
+            return False
+        if rows.filter(next_attempt_at=None).exists():
+            table.park()
+        Event.record(
+            table.config,
+            "load_failed",
+            str(failure.error),
+            level=Event.Level.ERROR,
+            table_name=table.entity,
+            partition=failure.progress.partition,
+        )
+    return True
+
+
+def _attempt(
+    table: SyncTable, steps: list[Step], source: Source, control: Control
+) -> None:
+    """Count the attempt, make the table fit, and load the batch."""
+    rows = table.progress.filter(pk__in=[step.progress.pk for step in steps])
+    with database_errors(table.entity), transaction.atomic(durable=True):
+        lock_or_busy(Namespace.TABLE, table.pk)
+        _check_unapplied(rows, steps)
+        rows.begin_attempt()
+    faultpoints.reach("attempt_counted")
+    try:
+        ensure_table(table, steps[-1].entity)
+        _load(table, steps, source, control)
+    except PartitionError as failure:
+        _take_back(table, rows.exclude(pk=failure.progress.pk), control)
+        raise
+    except SyncError as error:
+        first = steps[0].progress
+        _take_back(table, rows.exclude(pk=first.pk), control)
+        raise PartitionError(first, error) from error
+    except (BusyError, Cancelled, _OutrunError):
+        _take_back(table, rows, control)
+        raise
+    control.committed(table.pk)
+    faultpoints.reach("committed")
+
+
+def _take_back(table: SyncTable, rows: ProgressQuerySet, control: Control) -> None:
+    control.rolled_back(table.pk)
+    with database_errors(table.entity):
+        rows.take_back_attempt()
+
+
+def _check_unapplied(rows: ProgressQuerySet, steps: list[Step]) -> None:
+    if rows.exclude(copy_status=DataSyncProgress.Status.SUCCESS).count() < len(steps):
+        raise _OutrunError
+
+
+def _load(
+    table: SyncTable, steps: list[Step], source: Source, control: Control
+) -> None:
+    """Load the batch in one transaction: everything, or nothing."""
+    try:
+        with (
+            database_errors(table.entity),
+            transaction.atomic(durable=True),
+            control.interruptible(raw_connection()),
+        ):
+            lock_or_busy(Namespace.TABLE, table.pk)
+            faultpoints.reach("load_started")
+            rows = table.progress.filter(pk__in=[step.progress.pk for step in steps])
+            _check_unapplied(rows, steps)
+            counts = _move(table, steps, source, control)
+            for step, count in zip(steps, counts, strict=True):
+                step.progress.record_success(count, step.size)
+            table.record_load(steps[-1].progress.partition)
+            faultpoints.reach("progress_written")
+    except SyncError as error:
+        if control.cancelled:  # what interrupted the statement
+            raise Cancelled from error
+        raise
+
+
+def _move(
+    table: SyncTable, steps: list[Step], source: Source, control: Control
+) -> list[RowCounts]:
+    """Copy the files into a staging table and merge it into the target."""
+    cursor = raw_cursor()
+    prepare_session(cursor)
+    entity = steps[-1].entity
+    target = table.target()
+    columns = [target.column(attribute.name) for attribute in entity.attributes]
+    staging = Staging(
+        cursor, [column for column in columns if column], entity.position(KEY) or 0
+    )
+    staging.create()
+    faultpoints.reach("staging_created")
+    rows: dict[int, int] = {}
+    done = 0
+    for number, step in enumerate(steps):
+        staging.begin_partition(number)
+        rows[number] = 0
+        for file in step.files:
+            show_phase(cursor, table.pk, "copy", done)
+            try:
+                rows[number] += copy_file(
+                    staging, source, file, step.entity, control, table.pk
+                )
+            except (RowError, SourceError) as error:
+                raise PartitionError(step.progress, error) from error
+            done += file.size
+        faultpoints.reach("partition_copied")
+    show_phase(cursor, table.pk, "merge", done)
+    merge = Merge(cursor, staging, _system(entity), target, TOMBSTONES, table.pk)
+    counts = merge.run(rows)
+    return [counts[number] for number in rows]
+
+
+def _system(entity: Entity) -> SystemColumns:
+    return SystemColumns(
+        version=entity.position(VERSION),
+        sink=entity.position(SINK),
+        is_delete=entity.position(IS_DELETE),
+    )

@@ -1,0 +1,36 @@
+"""Advisory locks of PostgreSQL: (namespace, id), held until the transaction ends.
+
+A lock of a killed loader is freed by PostgreSQL itself: nothing can go stale.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from django.db import connection
+
+
+class Namespace(IntEnum):
+    """What the second integer of a lock numbers; all of dvsync's locks."""
+
+    CONFIG = 1_685_484_398
+    TABLE = 1_685_484_399
+
+
+class BusyError(Exception):
+    """Another session holds the lock."""
+
+
+def lock(namespace: Namespace, number: int) -> None:
+    """Wait for a lock; only for work of a moment."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [namespace, number])
+
+
+def lock_or_busy(namespace: Namespace, number: int) -> None:
+    """Take a lock that is free, or raise ``BusyError`` at once."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [namespace, number])
+        row = cursor.fetchone()
+    if not row or not row[0]:
+        raise BusyError

@@ -1,0 +1,173 @@
+"""The errors of dvsync: what happened, where, and what to do about it.
+
+Every error has a *code* of the catalogue ``PROBLEMS``. The code decides whether
+the error is permanent, so that trying again changes nothing by itself, and
+which remedy is shown when the place that raised it knew no better one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is always true of an error code."""
+
+    permanent: bool
+    remedy: str
+
+
+PROBLEMS: dict[str, Problem] = {
+    # The configuration.
+    "bad_config": Problem(True, "Correct the command and run it again."),
+    # The source as a whole.
+    "source_unreadable": Problem(
+        False, "Check that the location exists and that dvsync may read it."
+    ),
+    "not_an_export": Problem(
+        True,
+        "Give the directory that holds Changelog/changelog.info and the change "
+        "folders.",
+    ),
+    "marker_unusable": Problem(
+        False,
+        "Check Changelog/changelog.info: it must hold the name of the open folder. "
+        "A mirror copies it last.",
+    ),
+    # Files of one table.
+    "model_malformed": Problem(
+        True, "Copy the folder's model.json again; Synapse Link never rewrites it."
+    ),
+    "entity_missing": Problem(
+        True,
+        "The folder's model.json does not describe this table. Copy model.json again.",
+    ),
+    "file_missing": Problem(
+        True, "Copy the file again from the export, then run the sync again."
+    ),
+    "file_unreadable": Problem(
+        False, "Check the permissions of the file and of its folder."
+    ),
+    "file_changed": Problem(
+        False, "Wait until the copy of the export is finished, then sync again."
+    ),
+    "unsafe_path": Problem(
+        True,
+        "Replace the symbolic link by the file or directory itself: dvsync follows "
+        "no link inside an export.",
+    ),
+    # Rows.
+    "bad_row": Problem(
+        True, "Compare the row with model.json and copy the file again if it was cut."
+    ),
+    "bad_value": Problem(
+        True, "Compare the value with the column's type in model.json."
+    ),
+    "bad_encoding": Problem(
+        True, "The file must be UTF-8 without NUL characters. Copy the file again."
+    ),
+    "row_count": Problem(
+        True,
+        "PostgreSQL took another number of rows than the file holds; nothing was "
+        'applied. Look for a line that is only "\\." or for carriage returns.',
+    ),
+    "late_partition": Problem(
+        True,
+        "The folder came after newer ones were applied, and the table has no "
+        "versionnumber to order them by. Load the table again from the first folder.",
+    ),
+    # The schema.
+    "unsupported_entity": Problem(
+        True, "Exclude the table: createsync --exclude NAME."
+    ),
+    "type_changed": Problem(
+        True, "Re-create the table: drop it together with its configuration."
+    ),
+    "name_taken": Problem(
+        True, "Rename or drop the relation that is in the way, or use another schema."
+    ),
+    "target_altered": Problem(
+        True, "Undo the change to the table, then run the sync again."
+    ),
+    "target_limit": Problem(
+        True, "Exclude the table: PostgreSQL cannot hold a row or a table of that size."
+    ),
+    # PostgreSQL.
+    "database_unavailable": Problem(
+        False, "Check that PostgreSQL runs and that DATABASE_URL is right."
+    ),
+    "permission_denied": Problem(
+        True, "Grant dvsync's role the privilege that the message names."
+    ),
+    "table_locked": Problem(
+        False, "Another session holds a lock on the table; end it or wait."
+    ),
+    "disk_full": Problem(
+        False, "Free disk space or memory for PostgreSQL; dvsync then goes on."
+    ),
+    "database_conflict": Problem(False, "Nothing: dvsync tries again by itself."),
+    "database_refused": Problem(
+        True, "Read PostgreSQL's message; the table kept its last good content."
+    ),
+    "loader_killed": Problem(
+        True,
+        "A load of this folder was killed again and again. Check memory and the "
+        "system's log, then run syncnow.",
+    ),
+}
+
+
+class SyncError(Exception):
+    """An error with a code of the catalogue, a message, a place and a remedy.
+
+    ``where`` names folder, file, line and column as far as they are known.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, where: str = "", remedy: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.where = where
+        self.remedy = remedy or PROBLEMS[code].remedy
+
+    @property
+    def permanent(self) -> bool:
+        """Whether trying again changes nothing by itself."""
+        return PROBLEMS[self.code].permanent
+
+    def __str__(self) -> str:
+        """Return one line: the message and its place."""
+        return f"{self.message} ({self.where})" if self.where else self.message
+
+
+class ConfigError(SyncError):
+    """A configuration is refused before anything is stored."""
+
+    def __init__(self, message: str, *, where: str = "", remedy: str = "") -> None:
+        super().__init__("bad_config", message, where=where, remedy=remedy)
+
+
+class SourceError(SyncError):
+    """The export or a file of it cannot be read as what it should be."""
+
+
+class ModelError(SourceError):
+    """A model.json is not what the format says; ``where`` is the path in it."""
+
+    def __init__(self, message: str, *, where: str = "") -> None:
+        super().__init__("model_malformed", message, where=where)
+
+
+class RowError(SyncError):
+    """A record of a file does not fit; ``where`` names file, line and column."""
+
+
+class TargetError(SyncError):
+    """PostgreSQL, or the state of the target table, refuses the work."""
+
+
+class Cancelled(Exception):
+    """The work was given up on request; everything of it was rolled back."""

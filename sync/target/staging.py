@@ -1,0 +1,107 @@
+"""COPY into the staging table, a temporary table that is typed like the target.
+
+Its columns are named by position, so that no name of the source can collide and
+PostgreSQL's messages about a column need no parsing of names. It is created in
+the transaction of the load: only then does ``ctid`` follow the order of the rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import psycopg
+from psycopg import Cursor, sql
+
+from sync.target.tables import Column
+from sync.target.types import SQL_TYPES, TEXT
+
+NAME = "dvsync_staging"
+RELATION = sql.Identifier("pg_temp", NAME)
+PARTITION = sql.Identifier("partition")
+
+# "COPY dvsync_staging, line 7, column c3: ..." in any language of the server.
+_CONTEXT = re.compile(rf"{NAME}\D*(\d+)(?:\D*?\bc(\d+)\b)?")
+
+
+class CopyRefusedError(Exception):
+    """PostgreSQL refused a row. ``record`` counts from 1, ``column`` from 0."""
+
+    def __init__(self, error: psycopg.Error) -> None:
+        super().__init__(str(error))
+        self.error = error
+        match = _CONTEXT.search(error.diag.context or "")
+        self.record = int(match[1]) if match else None
+        self.column = int(match[2]) if match and match[2] else None
+
+
+class Staging:
+    """The staging table of one load. ``columns`` are the target's, in cell order."""
+
+    def __init__(
+        self,
+        cursor: Cursor[tuple[object, ...]],
+        columns: Sequence[Column],
+        key: int,
+    ) -> None:
+        self._cursor = cursor
+        self.columns = tuple(columns)
+        self.key = key
+
+    @staticmethod
+    def column(index: int) -> sql.Identifier:
+        """Return the name of a staging column."""
+        return sql.Identifier(f"c{index}")
+
+    def create(self) -> None:
+        """Create the table, empty; it goes away with the transaction."""
+        definitions = [
+            sql.SQL("{} {}").format(self.column(index), SQL_TYPES[column.type])
+            for index, column in enumerate(self.columns)
+        ]
+        definitions[self.key] = definitions[self.key] + sql.SQL(" NOT NULL")
+        self._cursor.execute(
+            sql.SQL("CREATE TEMPORARY TABLE {} ({}, {} integer) ON COMMIT DROP").format(
+                sql.Identifier(NAME), sql.SQL(", ").join(definitions), PARTITION
+            )
+        )
+
+    def begin_partition(self, number: int) -> None:
+        """Mark the rows that come next with the number of their partition."""
+        self._cursor.execute(
+            sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {}").format(
+                RELATION, PARTITION, sql.Literal(number)
+            )
+        )
+
+    def copy(self, width: int, blocks: Iterable[bytes]) -> int:
+        """Copy raw CSV whose rows are the first ``width`` columns; return the rows.
+
+        Raises ``CopyRefusedError`` when PostgreSQL does not accept a row.
+        """
+        try:
+            with self._cursor.copy(self._copy_statement(width)) as copy:
+                for block in blocks:
+                    copy.write(block)
+        except (psycopg.DataError, psycopg.errors.NotNullViolation) as error:
+            raise CopyRefusedError(error) from error
+        return self._cursor.rowcount
+
+    def _copy_statement(self, width: int) -> sql.Composed:
+        typed = [
+            self.column(index)
+            for index, column in enumerate(self.columns[:width])
+            if column.type != TEXT
+        ]
+        force_null = (
+            sql.SQL(", FORCE_NULL ({})").format(sql.SQL(", ").join(typed))
+            if typed
+            else sql.SQL("")
+        )
+        return sql.SQL(
+            "COPY {} ({}) FROM STDIN (FORMAT csv, ENCODING 'UTF8'{})"
+        ).format(
+            RELATION,
+            sql.SQL(", ").join(self.column(index) for index in range(width)),
+            force_null,
+        )

@@ -1,0 +1,237 @@
+"""The target tables: their names and columns, and the statements that make them.
+
+Everything but ``inspect`` and ``schema_exists`` is a pure function.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from psycopg import Cursor, sql
+
+from sync.errors import TargetError
+from sync.model_json import Attribute, Entity
+from sync.target.types import SQL_TYPES, TIMESTAMP, sql_type
+
+MAX_NAME = 63  # bytes, PostgreSQL's NAMEDATALEN - 1
+MAX_COLUMNS = 1600
+KEY, VERSION, SINK, IS_DELETE = "Id", "versionnumber", "SinkModifiedOn", "IsDelete"
+
+# Every table has these; a column of that name cannot be created.
+_SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
+# What the merge compares, and the types in which it can.
+_SYSTEM_TYPES = {
+    VERSION: {"bigint", "integer"},
+    SINK: {TIMESTAMP},
+    IS_DELETE: {"boolean"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a target table and the attribute that it replicates."""
+
+    attribute: str
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A target table. ``columns`` are in the order in which they were added."""
+
+    schema: str
+    name: str
+    columns: tuple[Column, ...]
+
+    @property
+    def relation(self) -> sql.Identifier:
+        """Return its qualified name for SQL."""
+        return sql.Identifier(self.schema, self.name)
+
+    def column(self, attribute: str) -> Column | None:
+        """Return the column of an attribute by its exact name."""
+        return next((c for c in self.columns if c.attribute == attribute), None)
+
+
+def choose_name(source: str, taken: Collection[str]) -> str:
+    """Return a PostgreSQL name for a name of the source that is not ``taken``.
+
+    The name in lower case where that fits into 63 bytes and is free; else it is
+    cut and ends in a hash of the exact source name, so that it depends on
+    nothing else.
+    """
+    name = source.lower()
+    if len(name.encode()) <= MAX_NAME and name not in taken:
+        return name
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    for length in range(8, len(digest) + 1, 8):
+        suffix = f"_{digest[:length]}"
+        room = MAX_NAME - len(suffix)
+        candidate = name.encode()[:room].decode(errors="ignore") + suffix
+        if candidate not in taken:
+            return candidate
+    raise TargetError("name_taken", f"No free name is left for {source!r}")
+
+
+def columns_for(entity: Entity, existing: Sequence[Column]) -> tuple[Column, ...]:
+    """Return ``existing`` and a column for each attribute that has none yet.
+
+    Raises ``TargetError`` when the entity cannot be kept as a table, or when an
+    attribute's type is no longer the type of its column.
+    """
+    columns = {column.attribute: column for column in existing}
+    taken = {column.name for column in existing} | _SYSTEM_COLUMNS
+    for attribute in entity.attributes:
+        type_ = sql_type(attribute.data_type)
+        column = columns.get(attribute.name)
+        if column is None:
+            column = Column(attribute.name, choose_name(attribute.name, taken), type_)
+            columns[attribute.name] = column
+            taken.add(column.name)
+        elif column.type != type_:
+            _refuse_type(entity.name, attribute, column)
+    _check(entity, len(columns))
+    return tuple(columns.values())
+
+
+def key_column(entity: Entity, columns: Sequence[Column]) -> str:
+    """Return the name of the column that holds the entity's key."""
+    position = entity.position(KEY)
+    attribute = entity.attributes[position or 0].name
+    return next(c.name for c in columns if c.attribute == attribute)
+
+
+def create_schema(schema: str) -> sql.Composed:
+    """Return the statement that creates a schema."""
+    return sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema))
+
+
+def create_table(table: Table, key: str) -> sql.Composed:
+    """Return the statement that creates a table; ``key`` is its key column."""
+    return sql.SQL("CREATE TABLE {} ({}, PRIMARY KEY ({}))").format(
+        table.relation, _definitions(table.columns), sql.Identifier(key)
+    )
+
+
+def add_columns(table: Table, columns: Iterable[Column]) -> sql.Composed:
+    """Return the statement that adds columns; old rows hold NULL in them."""
+    return sql.SQL("ALTER TABLE {} {}").format(
+        table.relation,
+        sql.SQL(", ").join(
+            sql.SQL("ADD COLUMN {}").format(_definitions([column]))
+            for column in columns
+        ),
+    )
+
+
+def plan(
+    table: Table, columns: Sequence[Column], key: str, *, schema_exists: bool
+) -> list[sql.Composed]:
+    """Return the statements that give ``table`` exactly ``columns``.
+
+    ``table`` without columns does not exist yet.
+    """
+    wanted = Table(table.schema, table.name, tuple(columns))
+    if table.columns:
+        new = [column for column in columns if column not in table.columns]
+        return [add_columns(table, new)] if new else []
+    statements = [] if schema_exists else [create_schema(table.schema)]
+    return [*statements, create_table(wanted, key)]
+
+
+def schema_exists(cursor: Cursor[tuple[object, ...]], schema: str) -> bool:
+    """Say whether the database has the schema."""
+    cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [schema])
+    return cursor.fetchone() is not None
+
+
+def inspect(cursor: Cursor[tuple[object, ...]], table: Table) -> dict[str, str] | None:
+    """Return name and type of each column that the relation has now.
+
+    None when there is no relation of that name. Raises ``TargetError`` when there
+    is one that is no ordinary table.
+    """
+    cursor.execute(
+        "SELECT c.relkind, a.attname, format_type(a.atttypid, a.atttypmod) "
+        "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 "
+        "AND NOT a.attisdropped "
+        "WHERE n.nspname = %s AND c.relname = %s ORDER BY a.attnum",
+        [table.schema, table.name],
+    )
+    rows = cursor.fetchall()
+    if not rows:
+        return None
+    if any(kind not in {"r", "p"} for kind, _, _ in rows):
+        raise TargetError(
+            "name_taken", f"{table.schema}.{table.name} is no table", where=table.name
+        )
+    return {str(name): str(type_) for _, name, type_ in rows if name is not None}
+
+
+def check_unaltered(table: Table, found: dict[str, str] | None) -> None:
+    """Raise ``TargetError`` unless the relation still has the table's columns."""
+    where = f"{table.schema}.{table.name}"
+    if not table.columns:
+        if found is not None:
+            raise TargetError(
+                "name_taken", f"{where} exists and was not made by dvsync", where=where
+            )
+        return
+    if found is None:
+        raise TargetError("target_altered", f"{where} is gone", where=where)
+    for column in table.columns:
+        type_ = found.get(column.name)
+        if type_ is None:
+            message = f"{where} has no column {column.name} any more"
+        elif type_ != column.type:
+            message = f"{where}.{column.name} is {type_} now, not {column.type}"
+        else:
+            continue
+        raise TargetError("target_altered", message, where=f"{where}.{column.name}")
+
+
+def _definitions(columns: Iterable[Column]) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("{} {}").format(sql.Identifier(column.name), SQL_TYPES[column.type])
+        for column in columns
+    )
+
+
+def _check(entity: Entity, width: int) -> None:
+    if entity.position(KEY) is None:
+        raise TargetError(
+            "unsupported_entity",
+            f"{entity.name} has no column {KEY}, by which rows are told apart",
+            where=entity.name,
+        )
+    for name, allowed in _SYSTEM_TYPES.items():
+        position = entity.position(name)
+        if position is None:
+            continue
+        attribute = entity.attributes[position]
+        if sql_type(attribute.data_type) not in allowed:
+            raise TargetError(
+                "unsupported_entity",
+                f"{entity.name}.{attribute.name} is {attribute.data_type}, by which "
+                "changes cannot be ordered",
+                where=f"{entity.name}.{attribute.name}",
+            )
+    if width > MAX_COLUMNS:
+        raise TargetError(
+            "target_limit",
+            f"{entity.name} needs {width} columns; PostgreSQL allows {MAX_COLUMNS}",
+            where=entity.name,
+        )
+
+
+def _refuse_type(entity: str, attribute: Attribute, column: Column) -> None:
+    raise TargetError(
+        "type_changed",
+        f"{entity}.{attribute.name} is {attribute.data_type} now; its column is "
+        f"{column.type}",
+        where=f"{entity}.{attribute.name}",
+    )

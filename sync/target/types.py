@@ -1,0 +1,49 @@
+"""The types of model.json and of PostgreSQL."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from sync.model_json import DATA_TYPES, type_key
+
+TEXT = "text"
+TIMESTAMP = "timestamp with time zone"
+
+# Spelled as PostgreSQL's format_type() spells them, so that they can be compared
+# with a table as it is. "text" for strings of any length and "numeric" without a
+# precision: a replica cuts and rounds nothing. The format document, 6.2.
+_TYPES = {
+    "guid": "uuid",
+    "string": TEXT,
+    "char": TEXT,
+    "int64": "bigint",
+    "long": "bigint",
+    "int32": "integer",
+    "integer": "integer",
+    "int16": "integer",
+    "short": "integer",
+    "byte": "integer",
+    "decimal": "numeric",
+    "double": "double precision",
+    "float": "double precision",
+    "boolean": "boolean",
+    "dateTime": TIMESTAMP,
+    "dateTimeOffset": TIMESTAMP,
+    "timestamp": TIMESTAMP,
+    "date": "date",
+    "time": "time without time zone",
+    "json": TEXT,
+    "unclassified": TEXT,
+    "binary": TEXT,
+}
+_BY_KEY = {type_key(name): sql for name, sql in _TYPES.items()}
+if frozenset(_TYPES) != DATA_TYPES:
+    raise AssertionError(frozenset(_TYPES) ^ DATA_TYPES)
+
+# The only type texts that ever reach a statement.
+SQL_TYPES = {name: sql.SQL(name) for name in _TYPES.values()}
+
+
+def sql_type(data_type: str) -> str:
+    """Return the PostgreSQL type of a model.json type; unknown ones are text."""
+    return _BY_KEY.get(type_key(data_type), TEXT)
