@@ -110,6 +110,9 @@ PROBLEMS: dict[str, Problem] = {
     "database_refused": Problem(
         True, "Read PostgreSQL's message; the table kept its last good content."
     ),
+    "internal_error": Problem(
+        False, "This is a fault of dvsync: please report it with the log's traceback."
+    ),
     "loader_killed": Problem(
         True,
         "A load of this folder was killed again and again. Check memory and the "

@@ -1,0 +1,137 @@
+"""Creating a sync: every check that can be made before anything is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.db import IntegrityError, transaction
+
+from sync.engine.discovery import source_of
+from sync.errors import ConfigError, ModelError, SourceError
+from sync.model_json import MAX_BYTES, Model, parse_model
+from sync.models import Event, SyncConfig
+from sync.target.tables import MAX_NAME, choose_name
+
+RESERVED_SCHEMAS = frozenset({"public", "information_schema"})
+
+
+@dataclass(frozen=True)
+class NewSync:
+    """A sync that was created, what it would replicate now, and what to know."""
+
+    config: SyncConfig
+    tables: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def create_config(
+    name: str,
+    location: str,
+    *,
+    schema: str = "",
+    model_json: bytes | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> NewSync:
+    """Check everything and create the sync; raises ``ConfigError`` with the reason.
+
+    ``model_json`` only tells the tables while the export has no folder yet.
+    """
+    config = SyncConfig(
+        name=_checked_name(name),
+        location=_checked_location(location),
+        schema_name=_checked_schema(schema or name),
+        include=list(include),
+        exclude=list(exclude),
+    )
+    model = _model(config, model_json)
+    if SyncConfig.objects.filter(name=config.name).exists():
+        raise ConfigError(f"There is a sync named {name!r} already")
+    if SyncConfig.objects.filter(schema_name=config.schema_name).exists():
+        raise ConfigError(
+            f"Another sync uses the schema {config.schema_name!r}",
+            remedy="Choose another one with --schema.",
+        )
+    try:
+        with transaction.atomic():
+            config.save()
+            Event.record(config, "sync_created", config.location)
+    except IntegrityError as error:
+        raise ConfigError(f"A sync like {name!r} was created just now") from error
+    entities = [entity.name for entity in model.entities] if model else []
+    selected = tuple(entity for entity in entities if config.selects(entity))
+    warnings = model.warnings if model else ()
+    if entities and not selected:
+        warnings = (*warnings, "The globs select none of the tables known so far")
+    return NewSync(config, selected, warnings)
+
+
+def read_model_json(path: str) -> bytes:
+    """Return the bytes of a model.json file; ``ConfigError`` when it is unreadable."""
+    try:
+        with Path(path).open("rb") as stream:
+            return stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}", where=path
+        ) from error
+
+
+def _checked_name(name: str) -> str:
+    if not name.strip() or len(name) > 100 or not name.isprintable():
+        raise ConfigError(
+            f"{name[:100]!r} is no name for a sync: it needs 1 to 100 printable "
+            "characters"
+        )
+    return name
+
+
+def _checked_location(location: str) -> str:
+    path = Path(location).expanduser().absolute()
+    if not path.is_dir():
+        problem = "is not a directory" if path.exists() else "does not exist"
+        raise ConfigError(
+            f"{path} {problem}",
+            where=str(path),
+            remedy="Give the directory that holds Changelog/changelog.info.",
+        )
+    return str(path)
+
+
+def _checked_schema(schema: str) -> str:
+    name = choose_name(schema, ())
+    if name in RESERVED_SCHEMAS or name.startswith("pg_"):
+        raise ConfigError(
+            f"The schema {name!r} is reserved",
+            remedy="Choose another one with --schema.",
+        )
+    if not name.strip() or not name.isprintable():
+        raise ConfigError(
+            f"{schema!r} is no name for a schema of up to {MAX_NAME} bytes"
+        )
+    return name
+
+
+def _model(config: SyncConfig, uploaded: bytes | None) -> Model | None:
+    """Return the model that tells the tables: the export's own, else the upload."""
+    given = None
+    if uploaded is not None:
+        try:
+            given = parse_model(uploaded)
+        except ModelError as error:
+            raise ConfigError(error.message, where=error.where) from error
+        config.model_json = [entity.name for entity in given.entities]
+    source = source_of(config)
+    try:
+        source.marker()
+        return source.root_model() or given
+    except ModelError:
+        return given  # the root's copy serves as a list only
+    except SourceError as error:
+        if given is not None and error.code == "not_an_export":
+            return given
+        raise ConfigError(
+            error.message, where=error.where, remedy=error.remedy
+        ) from error

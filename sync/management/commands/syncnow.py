@@ -1,0 +1,240 @@
+"""``manage.py syncnow``: apply everything that is pending, now."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import ArgumentTypeError
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from sync.engine.session import is_database_down
+from sync.errors import SyncError
+from sync.management.base import (
+    BUSY,
+    DATABASE_FAILED,
+    INTERRUPTED,
+    SOURCE_FAILED,
+    TABLES_FAILED,
+    USAGE,
+    DvsyncCommand,
+)
+from sync.management.display import Bars, Display, Lines, summary
+from sync.management.running import SyncReport, TableReport, dry_run, run
+from sync.models import SyncConfig
+
+SCHEMA_VERSION = 1
+
+
+class Command(DvsyncCommand):
+    """Apply everything that is pending, now."""
+
+    help = (
+        "Reads each export's finished change folders and applies what is not applied "
+        "yet: every table in one transaction per batch of folders. It does not wait "
+        "for the back-off of failed tables, and tries parked ones once."
+    )
+    epilog = (
+        "Exit codes: 0 up to date; 2 wrong use, unknown name, no sync; 3 some tables "
+        "failed, are parked or held; 4 an export cannot be read; 5 the database cannot "
+        "be reached; 6 a table is being loaded elsewhere and --no-wait was given; 130 "
+        "stopped by Ctrl-C after a clean rollback."
+    )
+    examples = (
+        "syncnow                             every sync, every table",
+        "syncnow sales --table 'account*'    some tables of one sync",
+        "syncnow --dry-run                   what would be done, and its DDL",
+        "syncnow --json > result.json        the outcome for a program",
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.epilog = self.epilog
+        parser.add_argument("names", nargs="*", metavar="NAME", help="syncs; all")
+        parser.add_argument(
+            "--table",
+            action="append",
+            default=[],
+            metavar="GLOB",
+            help="only tables whose entity name matches; may be repeated",
+        )
+        parser.add_argument(
+            "--jobs",
+            type=_positive,
+            default=os.cpu_count() or 1,
+            metavar="N",
+            help="tables loaded at the same time (default: the cores, %(default)s)",
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="show what would be done; no writes"
+        )
+        parser.add_argument(
+            "--json", action="store_true", help="print one JSON document on stdout"
+        )
+        parser.add_argument(
+            "--no-progress", action="store_true", help="show nothing while it runs"
+        )
+        parser.add_argument(
+            "--no-wait",
+            action="store_true",
+            help="do not wait for tables that are being loaded elsewhere",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run, print the outcome, and end with its exit code."""
+        configs = _configs(options["names"])
+        if options["dry_run"]:
+            reports = dry_run(configs, options["table"])
+        else:
+            try:
+                reports = run(
+                    configs,
+                    options["table"],
+                    options["jobs"],
+                    self._display(quiet=options["no_progress"]),
+                    wait_for_others=not options["no_wait"],
+                )
+            except KeyboardInterrupt:
+                self.say("Stopped. What was not committed is rolled back.")
+                sys.exit(INTERRUPTED)
+        if options["json"]:
+            self.stdout.write(json.dumps(document(reports), indent=2))
+        else:
+            self._print(reports)
+        self._say_waiting(reports)
+        code = exit_code(reports)
+        if code:
+            sys.exit(code)
+
+    def _display(self, *, quiet: bool) -> Display:
+        if quiet:
+            return Display()
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            return Bars(sys.stderr)
+        return Lines(self.say)
+
+    def _print(self, reports: Sequence[SyncReport]) -> None:
+        for report in reports:
+            if report.error is not None:
+                self.say(f"{report.config.name}: {report.error}\n{report.error.remedy}")
+            shown = [t for t in report.tables if t.result.status != "unchanged"]
+            for table in shown:
+                self._print_table(table)
+            if len(shown) < len(report.tables):
+                left = len(report.tables) - len(shown)
+                self.stdout.write(f"{report.config.name}: {left} tables unchanged")
+            if not report.tables and report.error is None:
+                self.stdout.write(f"{report.config.name}: no tables yet")
+
+    def _print_table(self, table: TableReport) -> None:
+        result = table.result
+        if table.ddl is None:
+            self.stdout.write(summary(table.table, result))
+        else:
+            self.stdout.write(
+                f"{target(table)}: {result.status}, {result.partitions} folders, "
+                f"{result.bytes} bytes"
+            )
+            for statement in table.ddl:
+                self.stdout.write(f"  {statement};")
+        if result.error is not None:
+            self.say(f"{target(table)}: {result.error}\n{result.error.remedy}")
+
+    def _say_waiting(self, reports: Sequence[SyncReport]) -> None:
+        for report in reports:
+            if report.waiting:
+                name, reason = report.waiting[0]
+                more = len(report.waiting) - 1
+                behind = f", and {more} later folders behind it" if more else ""
+                self.say(
+                    f"{report.config.name}: {name} is not complete: {reason}{behind}"
+                )
+
+
+def exit_code(reports: Sequence[SyncReport]) -> int:
+    """Return the exit code: the highest of 5, 4 and 3, else 6 or 0."""
+    codes = {0}
+    for report in reports:
+        if report.error is not None:
+            down = is_database_down(report.error)
+            codes.add(DATABASE_FAILED if down else SOURCE_FAILED)
+        for table in report.tables:
+            if table.result.error and is_database_down(table.result.error):
+                codes.add(DATABASE_FAILED)
+            elif table.result.status in {"failed", "parked", "held"}:
+                codes.add(TABLES_FAILED)
+    busy = any(t.result.status == "busy" for r in reports for t in r.tables)
+    return max(codes) or (BUSY if busy else 0)
+
+
+def document(reports: Sequence[SyncReport]) -> dict[str, object]:
+    """Return the outcome as ``--json`` prints it."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "syncs": [
+            {
+                "name": report.config.name,
+                "error": _error(report.error),
+                "tables": [_table(table) for table in report.tables],
+            }
+            for report in reports
+        ],
+    }
+
+
+def target(table: TableReport) -> str:
+    """Return schema and name of the target."""
+    return f"{table.table.config.schema_name}.{table.table.target_name}"
+
+
+def _table(table: TableReport) -> dict[str, object]:
+    result = table.result
+    found = {
+        "table": table.table.entity,
+        "target": target(table),
+        "status": result.status,
+        "partitions": result.partitions,
+        "rows": asdict(result.rows),
+        "bytes": result.bytes,
+        "seconds": round(result.seconds, 3),
+        "error": _error(result.error),
+    }
+    if table.ddl is not None:
+        found["ddl"] = table.ddl
+    return found
+
+
+def _error(error: SyncError | None) -> dict[str, str] | None:
+    if error is None:
+        return None
+    return {
+        "code": error.code,
+        "message": error.message,
+        "where": error.where,
+        "remedy": error.remedy,
+    }
+
+
+def _configs(names: Sequence[str]) -> list[SyncConfig]:
+    configs = {config.name: config for config in SyncConfig.objects.all()}
+    if not configs:
+        raise CommandError(
+            "There is no sync yet. Create one: manage.py createsync NAME LOCATION",
+            returncode=USAGE,
+        )
+    if unknown := [name for name in names if name not in configs]:
+        raise CommandError(
+            f"There is no sync named {unknown[0]!r}. Known: {', '.join(configs)}",
+            returncode=USAGE,
+        )
+    return [configs[name] for name in dict.fromkeys(names or configs)]
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise ArgumentTypeError(f"{text!r} is no positive number")
+    return int(text)
