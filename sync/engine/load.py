@@ -18,7 +18,7 @@ from sync.engine.batch import BATCH_BYTES, PartitionError, Step, initiate_load
 from sync.engine.control import Control
 from sync.engine.discovery import source_of
 from sync.engine.locks import BusyError, Namespace, lock_or_busy
-from sync.engine.reading import copy_file
+from sync.engine.reading import WidthsDifferError, copy_file
 from sync.engine.schema import ensure_table
 from sync.engine.session import (
     database_errors,
@@ -38,9 +38,10 @@ from sync.models import (
     Tombstone,
 )
 from sync.sources.base import Source
+from sync.sources.row_widths import Widths
 from sync.target.merge import Merge, RowCounts, SystemColumns
 from sync.target.staging import Staging
-from sync.target.tables import IS_DELETE, KEY, SINK, VERSION
+from sync.target.tables import IS_DELETE, KEY, SINK, VERSION, Table
 
 __all__ = ["BATCH_BYTES", "LoadResult", "initiate_load", "sync_table"]
 
@@ -228,30 +229,54 @@ def _check_unapplied(rows: ProgressQuerySet, steps: list[Step]) -> None:
 def _load(
     table: SyncTable, steps: list[Step], source: Source, control: Control
 ) -> None:
-    """Load the batch in one transaction: everything, or nothing."""
+    """Load the batch in one transaction: everything, or nothing.
+
+    Raw bytes go to COPY, which is fast; only when a row has not as many cells as
+    the model has columns is the batch read again with the eyes on its widths.
+    """
     try:
-        with (
-            database_errors(table.entity),
-            transaction.atomic(durable=True),
-            control.interruptible(raw_connection()),
-        ):
-            lock_or_busy(Namespace.TABLE, table.pk)
-            faultpoints.reach("load_started")
-            rows = table.progress.filter(pk__in=[step.progress.pk for step in steps])
-            _check_unapplied(rows, steps)
-            counts = _move(table, steps, source, control)
-            for step, count in zip(steps, counts, strict=True):
-                step.progress.record_success(count, step.size)
-            table.record_load(steps[-1].progress.partition)
-            faultpoints.reach("progress_written")
+        try:
+            _load_once(table, steps, source, control, watch_widths=False)
+        except WidthsDifferError:
+            control.rolled_back(table.pk)
+            _load_once(table, steps, source, control, watch_widths=True)
     except SyncError as error:
         if control.cancelled:  # what interrupted the statement
             raise Cancelled from error
         raise
 
 
+def _load_once(
+    table: SyncTable,
+    steps: list[Step],
+    source: Source,
+    control: Control,
+    *,
+    watch_widths: bool,
+) -> None:
+    with (
+        database_errors(table.entity),
+        transaction.atomic(durable=True),
+        control.interruptible(raw_connection()),
+    ):
+        lock_or_busy(Namespace.TABLE, table.pk)
+        faultpoints.reach("load_started")
+        rows = table.progress.filter(pk__in=[step.progress.pk for step in steps])
+        _check_unapplied(rows, steps)
+        counts = _move(table, steps, source, control, watch_widths=watch_widths)
+        for step, count in zip(steps, counts, strict=True):
+            step.progress.record_success(count, step.size)
+        table.record_load(steps[-1].progress.partition)
+        faultpoints.reach("progress_written")
+
+
 def _move(
-    table: SyncTable, steps: list[Step], source: Source, control: Control
+    table: SyncTable,
+    steps: list[Step],
+    source: Source,
+    control: Control,
+    *,
+    watch_widths: bool,
 ) -> list[RowCounts]:
     """Copy the files into a staging table and merge it into the target."""
     cursor = raw_cursor()
@@ -269,11 +294,12 @@ def _move(
     for number, step in enumerate(steps):
         staging.begin_partition(number)
         rows[number] = 0
+        widths = _widths(step.entity, target) if watch_widths else None
         for file in step.files:
             show_phase(cursor, table.pk, "copy", done)
             try:
                 rows[number] += copy_file(
-                    staging, source, file, step.entity, control, table.pk
+                    staging, source, file, step.entity, control, table.pk, widths
                 )
             except (RowError, SourceError) as error:
                 raise PartitionError(step.progress, error) from error
@@ -283,6 +309,22 @@ def _move(
     merge = Merge(cursor, staging, _system(entity), target, TOMBSTONES, table.pk)
     counts = merge.run(rows)
     return [counts[number] for number in rows]
+
+
+def _widths(entity: Entity, target: Table) -> Widths:
+    """Return the widths that a partition's rows may have.
+
+    A narrow row is the beginning of the row only if columns were never anything
+    but appended, and if it reaches at least to IsDelete, which ended the rows
+    before the first was.
+    """
+    full = len(entity.attributes)
+    names = [attribute.name for attribute in entity.attributes]
+    is_delete = entity.position(IS_DELETE)
+    appended_only = names == [column.attribute for column in target.columns[:full]]
+    if is_delete is None or not appended_only:
+        return Widths(full, full)
+    return Widths(full, is_delete + 1)
 
 
 def _system(entity: Entity) -> SystemColumns:

@@ -10,12 +10,18 @@ from sync.errors import RowError, SourceError
 from sync.model_json import Entity
 from sync.sources.base import Source, TableFile
 from sync.sources.csv_rows import Record, RecordCounter, blocks, find_record
+from sync.sources.row_widths import BadWidthError, Widths, padded
 from sync.target.staging import CopyRefusedError, Staging
 
 VALUE_SHOWN = 100
 
-_BAD_ROW = {"22P04", "23502"}
+_BAD_WIDTH = "22P04"
+_NO_KEY = "23502"
 _BAD_ENCODING = {"22021", "22P05"}
+
+
+class WidthsDifferError(Exception):
+    """A row has not as many cells as the model has columns; padding may help."""
 
 
 def copy_file(
@@ -25,53 +31,78 @@ def copy_file(
     entity: Entity,
     control: Control,
     table_id: int,
+    widths: Widths | None = None,
 ) -> int:
-    """Copy a file and return its rows.
+    """Copy a file and return its rows; with ``widths`` narrow rows are padded.
 
     Raises ``RowError`` for a row that does not fit, with file, line and column,
     and when PostgreSQL took another number of rows than the file holds. Raises
-    ``SourceError`` when the file is not of the size that was listed.
+    ``SourceError`` when the file is not of the size that was listed, and
+    ``WidthsDifferError`` when a row is refused that padding might mend.
     """
-    counter = RecordCounter()
-    read = 0
+    stream = _Stream(source, file, control, table_id)
+    rows = padded(stream.blocks(), widths) if widths else stream.blocks()
+    try:
+        copied = staging.copy(len(entity.attributes), rows)
+    except CopyRefusedError as refused:
+        if refused.error.sqlstate == _BAD_WIDTH and widths is None:
+            raise WidthsDifferError from refused
+        raise _explain(refused, source, file, entity) from refused.error
+    except BadWidthError as error:
+        raise RowError(
+            "bad_row", error.message, where=f"{file.path}, line {error.line}"
+        ) from error
+    stream.check(copied)
+    faultpoints.reach("file_copied")
+    return copied
 
-    def stream() -> Iterator[bytes]:
-        nonlocal read
-        with source.open(file) as raw:
+
+class _Stream:
+    """The bytes of a file, counted on their way to COPY."""
+
+    def __init__(
+        self, source: Source, file: TableFile, control: Control, table_id: int
+    ) -> None:
+        self._source = source
+        self._file = file
+        self._control = control
+        self._table_id = table_id
+        self._counter = RecordCounter()
+        self._read = 0
+
+    def blocks(self) -> Iterator[bytes]:
+        with self._source.open(self._file) as raw:
             try:
                 for block in blocks(raw):
-                    control.check()
-                    counter.feed(block)
+                    self._control.check()
+                    self._counter.feed(block)
                     yield block
-                    control.advance(table_id, len(block))
+                    self._control.advance(self._table_id, len(block))
                     faultpoints.reach("block_copied")
-                read = raw.tell()
+                self._read = raw.tell()
             except OSError as error:
                 raise SourceError(
                     "file_unreadable",
-                    f"{file.path} cannot be read: {error.strerror}",
-                    where=file.path,
+                    f"{self._file.path} cannot be read: {error.strerror}",
+                    where=self._file.path,
                 ) from error
 
-    try:
-        copied = staging.copy(len(entity.attributes), stream())
-    except CopyRefusedError as refused:
-        raise _explain(refused, source, file, entity) from refused.error
-    if read != file.size:
-        raise SourceError(
-            "file_changed",
-            f"{file.path} had {file.size} bytes when it was listed and {read} when it "
-            "was read",
-            where=file.path,
-        )
-    if copied != counter.total:
-        raise RowError(
-            "row_count",
-            f"{file.path} holds {counter.total} rows, but PostgreSQL read {copied}",
-            where=file.path,
-        )
-    faultpoints.reach("file_copied")
-    return copied
+    def check(self, copied: int) -> None:
+        """Refuse a file of another size or with another number of rows."""
+        path, size = self._file.path, self._file.size
+        if self._read != size:
+            raise SourceError(
+                "file_changed",
+                f"{path} had {size} bytes when it was listed and {self._read} when it "
+                "was read",
+                where=path,
+            )
+        if copied != self._counter.total:
+            raise RowError(
+                "row_count",
+                f"{path} holds {self._counter.total} rows, but PostgreSQL read {copied}",
+                where=path,
+            )
 
 
 def _explain(
@@ -88,9 +119,9 @@ def _explain(
     if state in _BAD_ENCODING:
         code, column = "bad_encoding", _unreadable_cell(cells)
         message = _encoding_message(record)
-    elif state in _BAD_ROW:
+    elif state in {_BAD_WIDTH, _NO_KEY}:
         code = "bad_row"
-        message, column = _row_message(cells, entity, state, said, column)
+        message = "The row has no key" if state == _NO_KEY else f"Unreadable: {said}"
     else:
         code = "bad_value"
         message = _value_message(cells, entity, column, said)
@@ -100,20 +131,6 @@ def _explain(
     if column is not None and column < len(entity.attributes):
         place.append(f"column {entity.attributes[column].name}")
     return RowError(code, message, where=", ".join(place))
-
-
-def _row_message(
-    cells: list[str], entity: Entity, state: str, said: str, column: int | None
-) -> tuple[str, int | None]:
-    if state == "23502":
-        return "The row has no key", column
-    width = len(entity.attributes)
-    if cells and len(cells) != width:
-        return (
-            f"The row has {len(cells)} cells, but model.json has {width} columns",
-            None,
-        )
-    return f"The row cannot be read: {said}", None
 
 
 def _value_message(

@@ -54,22 +54,22 @@ class Lines(Display):
         super().__init__()
         self._write = write
         self._written_at = time.monotonic()
-        self._lock = threading.Lock()
+        self._count_lock = threading.Lock()
         self._tables = self._done = self._bytes = 0
 
     def begin(self, table: SyncTable, size: int) -> None:
         """Count the table."""
-        with self._lock:
+        with self._count_lock:
             self._tables += 1
 
     def end(self, table: SyncTable) -> None:
         """Count the table as done."""
-        with self._lock:
+        with self._count_lock:
             self._done += 1
 
     def advance(self, table_id: int, size: int) -> None:
         """Write a line when the last one is old enough."""
-        with self._lock:
+        with self._count_lock:
             self._bytes += size
             if time.monotonic() - self._written_at < SECONDS_BETWEEN_LINES:
                 return
