@@ -1,1 +1,3 @@
+"""The Django site: settings, addresses, and the commands that start things."""
+
 from __future__ import annotations

@@ -100,7 +100,7 @@ class _Stream:
         if copied != self._counter.total:
             raise RowError(
                 "row_count",
-                f"{path} holds {self._counter.total} rows, but PostgreSQL read {copied}",
+                f"{path} holds {self._counter.total} rows, PostgreSQL read {copied}",
                 where=path,
             )
 

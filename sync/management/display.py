@@ -152,7 +152,12 @@ def summary(table: SyncTable, result: LoadResult) -> str:
         return f"{name}: {result.status}: {result.error}"
     rows = result.rows
     return (
-        f"{name}: {result.status}, {result.partitions} folders, "
+        f"{name}: {result.status}, {folders(result.partitions)}, "
         f"{rows.inserted} inserted, {rows.updated} updated, {rows.deleted} deleted, "
         f"{rows.unchanged} unchanged"
     )
+
+
+def folders(number: int) -> str:
+    """Return a number of folders in words."""
+    return f"{number} folder{'' if number == 1 else 's'}"

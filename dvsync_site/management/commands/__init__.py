@@ -1,1 +1,3 @@
+"""The commands that start things."""
+
 from __future__ import annotations

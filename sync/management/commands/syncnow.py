@@ -23,7 +23,7 @@ from sync.management.base import (
     USAGE,
     DvsyncCommand,
 )
-from sync.management.display import Bars, Display, Lines, summary
+from sync.management.display import Bars, Display, Lines, folders, summary
 from sync.management.running import SyncReport, TableReport, dry_run, run
 from sync.models import SyncConfig
 
@@ -126,7 +126,8 @@ class Command(DvsyncCommand):
                 self._print_table(table)
             if len(shown) < len(report.tables):
                 left = len(report.tables) - len(shown)
-                self.stdout.write(f"{report.config.name}: {left} tables unchanged")
+                tables = "table" if left == 1 else "tables"
+                self.stdout.write(f"{report.config.name}: {left} {tables} unchanged")
             if not report.tables and report.error is None:
                 self.stdout.write(f"{report.config.name}: no tables yet")
 
@@ -136,7 +137,7 @@ class Command(DvsyncCommand):
             self.stdout.write(summary(table.table, result))
         else:
             self.stdout.write(
-                f"{target(table)}: {result.status}, {result.partitions} folders, "
+                f"{target(table)}: {result.status}, {folders(result.partitions)}, "
                 f"{result.bytes} bytes"
             )
             for statement in table.ddl:

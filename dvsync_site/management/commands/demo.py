@@ -1,0 +1,104 @@
+"""``manage.py demo``: a sample export, synchronised, on one's own machine."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+from psycopg import sql
+
+from dvsync_site.sample_export import SampleExport
+from sync.engine.configs import create_config
+from sync.management.base import DvsyncCommand
+from sync.models import SyncConfig, SyncTable
+
+NAME = "demo"
+TABLES, ROWS, LATER_FOLDERS, SEED = 6, 20_000, 5, 1
+QUERIES = (
+    "SELECT address1_city, count(*) FROM demo.account GROUP BY 1 ORDER BY 2 DESC",
+    "SELECT c.custgroup, count(*) AS orders, sum(s.mcrordertotal) AS total "
+    "FROM demo.salestable s JOIN demo.custtable c ON c.accountnum = s.custaccount "
+    "GROUP BY 1 ORDER BY 2 DESC",
+    "SELECT partition, table_name, rows_inserted, rows_updated, rows_deleted "
+    "FROM data_sync_progress ORDER BY 1, 2",
+)
+
+
+class Command(DvsyncCommand):
+    """Show dvsync at work on a sample export."""
+
+    help = (
+        "Writes a sample export under the data directory, creates a sync named "
+        f"{NAME!r} for it, loads it and shows what arrived. Safe to run again."
+    )
+    epilog = "Exit codes: those of syncnow."
+    examples = ("demo",)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Write, create, load, let changes arrive, and say what to look at."""
+        call_command("migrate", verbosity=0, stdout=sys.stderr)
+        directory = Path(settings.DATA_DIR) / "demo-export"
+        if (directory / "Changelog" / "changelog.info").exists():
+            self.say(f"Using the sample export in {directory}")
+        else:
+            # What a killed run may have left is no export yet.
+            shutil.rmtree(directory, ignore_errors=True)
+            self.say(f"Writing a sample export into {directory}")
+            export = SampleExport(directory, tables=TABLES, rows=ROWS, seed=SEED)
+            export.write_initial()
+        if not SyncConfig.objects.filter(name=NAME).exists():
+            create_config(NAME, str(directory))
+        self.stdout.write("The first folder holds a full copy of every table:")
+        self._sync()
+        export = SampleExport.resume(directory)
+        if missing := LATER_FOLDERS + 1 - len(export.closed):
+            for _ in range(missing):
+                export.write_changes()
+            self.stdout.write(
+                f"\n{missing} change folders arrive, with updates and deletes:"
+            )
+            self._sync()
+        self._show()
+
+    def _sync(self) -> None:
+        call_command("syncnow", NAME, stdout=self.stdout, stderr=self.stderr)
+
+    def _show(self) -> None:
+        self.stdout.write("\nWhat is in PostgreSQL now:")
+        tables = SyncTable.objects.filter(config__name=NAME).select_related("config")
+        for table in tables:
+            target = table.target()
+            count = _count(target.relation)
+            self.stdout.write(
+                f"  {target.schema + '.' + target.name:24} {count:>8,} rows, as of "
+                f"{table.last_partition}"
+            )
+        manage = f"{_python()} manage.py"
+        self.stdout.write("\nThree queries to try:")
+        for query in QUERIES:
+            self.stdout.write(f'  {manage} dbshell -- -c "{query}"')
+        self.stdout.write(
+            "\nNext, your own export (a directory with Changelog/changelog.info):\n"
+            f"  {manage} createsync NAME DIRECTORY\n"
+            f"  {manage} syncnow NAME"
+        )
+
+
+def _python() -> str:
+    """Return the interpreter as one would type it here."""
+    executable = Path(sys.executable)
+    if executable.is_relative_to(Path.cwd()):
+        return str(executable.relative_to(Path.cwd()))
+    return str(executable)
+
+
+def _count(relation: sql.Identifier) -> int:
+    connection.ensure_connection()
+    query = sql.SQL("SELECT count(*) FROM {}").format(relation)
+    row = connection.connection.execute(query).fetchone()
+    return int(row[0])

@@ -1,0 +1,18 @@
+"""What every test shares: the embedded PostgreSQL of the run."""
+
+from __future__ import annotations
+
+import pytest
+from django.conf import settings
+
+from dvsync_site import embedded
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure() -> None:
+    """Start the server, or attach to it: pytest does not pass through manage.py."""
+    if embedded.in_use():
+        try:
+            embedded.ensure(settings.DATA_DIR)
+        except embedded.EmbeddedError as error:
+            pytest.exit(str(error), returncode=5)

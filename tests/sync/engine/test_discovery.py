@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sync.engine.discovery import poll_once
+from sync.errors import SourceError, TargetError
+from sync.models import DataSyncProgress, Event, SyncPartition, SyncTable
+from tests.sync.conftest import Export, run_sql
+
+
+def partitions(export: Export) -> dict[str, str]:
+    found = SyncPartition.objects.filter(config=export.config)
+    return dict(found.values_list("name", "state"))
+
+
+def test_a_closed_folder_is_ready_and_the_open_one_is_not_seen(export: Export) -> None:
+    export.upsert("account", 1, name="Anna")
+    closed = export.close_folder()
+    export.upsert("account", 2, name="Bert")
+
+    poll = export.poll()
+
+    assert [table.entity for table in poll.due] == ["account"]
+    assert partitions(export) == {closed: "ready"}
+    [row] = export.progress("account")
+    assert (row.partition, row.copy_status, row.attempts) == (closed, 0, 0)
+    assert row.bytes > 0
+
+
+def test_polling_again_changes_nothing(export: Export) -> None:
+    export.upsert("account", 1, name="Anna")
+    export.close_folder()
+    export.poll()
+    before = list(SyncPartition.objects.values())
+
+    export.poll()
+
+    assert list(SyncPartition.objects.values()) == before
+    assert DataSyncProgress.objects.count() == 1
+
+
+def test_a_table_without_rows_gets_its_table(export: Export) -> None:
+    export.table("lead", ["topic:string"])
+    export.close_folder()
+
+    poll = export.poll()
+
+    assert poll.due == []
+    assert export.rows("lead", "topic") == []
+
+
+def test_a_column_added_without_rows_reaches_the_table(export: Export) -> None:
+    export.table("lead", ["topic:string"])
+    export.close_folder()
+    export.poll()
+    export.add_column("lead", "new_score:int64")
+    export.close_folder()
+
+    export.poll()
+
+    assert export.rows("lead", "new_score") == []
+
+
+def test_only_selected_tables_are_made(export: Export) -> None:
+    export.config.include = ["ACC*", "lead"]
+    export.config.exclude = ["account2"]
+    export.config.save(update_fields=["include", "exclude"])
+    for name in ("account", "account2", "contact", "lead"):
+        export.upsert(name, 1, name="x")
+    export.close_folder()
+
+    poll = export.poll()
+
+    assert [table.entity for table in poll.due] == ["account", "lead"]
+    assert set(SyncTable.objects.values_list("entity", flat=True)) == {
+        "account",
+        "lead",
+    }
+
+
+@pytest.mark.parametrize("model", ["missing", "empty"])
+def test_a_folder_without_a_model_waits_and_holds_back_later_ones(
+    export: Export, model: str
+) -> None:
+    export.upsert("account", 1, name="Anna")
+    first = export.close_folder(model=model)  # type: ignore[arg-type]
+    export.upsert("account", 1, name="Berta")
+    second = export.close_folder()
+
+    poll = export.poll()
+
+    assert poll.due == []
+    assert [name for name, _ in poll.waiting] == [first, second]
+    assert "model.json" in poll.waiting[0][1]
+    assert partitions(export) == {first: "waiting", second: "waiting"}
+
+    export.deliver_model()
+    poll = export.poll()
+    assert poll.waiting == []
+    assert partitions(export) == {first: "ready", second: "ready"}
+
+
+def test_an_old_empty_folder_is_skipped_with_its_reason(export: Export) -> None:
+    name = export.close_folder(model="missing")
+    (export.root / name).mkdir(exist_ok=True)
+
+    export.poll()
+
+    partition = SyncPartition.objects.get(name=name)
+    assert partition.state == "skipped"
+    assert "retry" in partition.reason
+    event = Event.objects.get(kind="partition_skipped")
+    assert (event.partition, event.level) == (name, "warning")
+
+
+def test_a_young_empty_folder_waits(make_export: object) -> None:
+    start = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=10)
+    export = make_export(start=start)  # type: ignore[operator]
+    name = export.close_folder(model="missing")
+    (export.root / name).mkdir(exist_ok=True)
+
+    assert [waiting for waiting, _ in export.poll().waiting] == [name]
+
+
+def test_a_marker_that_goes_back_is_refused(export: Export) -> None:
+    export.upsert("account", 1, name="Anna")
+    first = export.close_folder()
+    export.close_folder()
+    export.poll()
+    (export.root / "Changelog" / "changelog.info").write_text(first)
+
+    with pytest.raises(SourceError, match="went back") as caught:
+        export.poll()
+    assert caught.value.code == "marker_unusable"
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [(None, "not_an_export"), ("", "marker_unusable"), ("soon", "marker_unusable")],
+)
+def test_an_unusable_marker_is_refused(
+    export: Export, content: str | None, code: str
+) -> None:
+    marker = export.root / "Changelog" / "changelog.info"
+    marker.unlink()
+    if content is not None:
+        marker.write_text(content)
+
+    with pytest.raises(SourceError) as caught:
+        export.poll()
+    assert caught.value.code == code
+
+
+def test_a_location_that_is_gone_is_unreadable(export: Export) -> None:
+    shutil.rmtree(export.root)
+    with pytest.raises(SourceError) as caught:
+        export.poll()
+    assert caught.value.code == "source_unreadable"
+    assert str(export.root) in str(caught.value)
+
+
+def test_a_late_folder_is_applied_and_said(export: Export) -> None:
+    export.upsert("account", 1, name="new", version=5)
+    export.close_folder()
+    older = export.folder.name
+    export.upsert("account", 1, name="newer", version=6)
+    export.upsert("account", 2, name="only here", version=6)
+    export.close_folder()
+    export.upsert("account", 1, name="newest", version=7)
+    export.close_folder()
+    hidden = export.root.parent / older
+    (export.root / older).rename(hidden)
+    export.load("account")
+    hidden.rename(export.root / older)
+
+    export.load("account")
+
+    assert export.rows("account", "name") == [("newest",), ("only here",)]
+    assert Event.objects.filter(kind="partition_late", partition=older).exists()
+
+
+def test_a_relation_in_the_way_is_not_touched(export: Export) -> None:
+    run_sql(f'CREATE SCHEMA "{export.config.schema_name}"')
+    run_sql(f'CREATE TABLE "{export.config.schema_name}".lead (mine text)')
+    export.table("lead", ["topic:string"])
+    export.close_folder()
+
+    poll = export.poll()
+
+    [(table, error)] = poll.failures
+    assert (table.entity, error.code) == ("lead", "name_taken")
+    assert isinstance(error, TargetError)
+
+
+def test_colliding_names_get_distinct_stable_tables(export: Export) -> None:
+    long = "new_" + "x" * 80
+    for name in ("Account", "account", long + "a", long + "b"):
+        export.upsert(name, 1, name=name)
+    export.close_folder()
+    export.sync()
+    names = dict(SyncTable.objects.values_list("entity", "target_name"))
+    assert len(set(names.values())) == 4
+    assert all(len(name.encode()) <= 63 for name in names.values())
+
+    for name in names:
+        export.upsert(name, 2, name=name)
+    export.close_folder()
+    export.sync()
+
+    assert dict(SyncTable.objects.values_list("entity", "target_name")) == names
+    for name in names:
+        assert export.rows(name, "name") == [(name,), (name,)]
+
+
+def test_an_entity_without_a_key_is_refused_by_name(export: Export) -> None:
+    export.table("lead", ["topic:string", "ID2:guid", "id3:guid"])
+    export.tables["lead"].columns = export.tables["lead"].columns[1:]
+    export.close_folder()
+
+    [(_, error)] = export.poll().failures
+
+    assert error.code == "unsupported_entity"
+    assert "lead" in error.message
+
+
+def test_simultaneous_polls_record_everything_once(export: Export) -> None:
+    from threading import Barrier, Thread
+
+    from django.db import connections
+
+    for number in range(3):
+        export.upsert("account", number, name="x")
+        export.upsert("contact", number, name="x")
+        export.close_folder()
+    barrier = Barrier(4)
+    failures: list[BaseException] = []
+
+    def poll() -> None:
+        try:
+            barrier.wait()
+            poll_once(export.config)
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+        finally:
+            connections.close_all()
+
+    threads = [Thread(target=poll) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+    assert DataSyncProgress.objects.count() == 6
+    assert SyncPartition.objects.count() == 3
+    assert Event.objects.filter(kind="table_created").count() == 2
