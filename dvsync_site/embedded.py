@@ -196,12 +196,16 @@ def _take_share(home: Path, end: float) -> int:
 def _await_server(place: Place, data_dir: Path, sockets: Path, end: float) -> None:
     """Wait until the server answers; start a keeper when there is none."""
     log_start: int | None = None
-    while not _ready(place, sockets):
+    while True:
         with _opened(place.home / "keeper.lock") as lock:
             if embedded_keeper.try_lock(lock):
                 if log_start is not None:
                     raise _failure("did not start", place.home, log_start)
+                os.ftruncate(lock, 0)
                 log_start = _start_keeper(place, data_dir, sockets, lock)
+            server = os.pread(lock, 20, 0)
+        if server and _ready(int(server), place.home / "data", sockets):
+            return
         if time.monotonic() > end:
             raise _failure("is not ready yet", place.home, log_start or 0)
         time.sleep(PAUSE)
@@ -228,7 +232,7 @@ def _start_keeper(place: Place, data_dir: Path, sockets: Path, lock: int) -> int
             [
                 *(sys.executable, "-I", embedded_keeper.__file__),
                 *(f"--home={home}", f"--programs={programs}", f"--major={major}"),
-                *(f"--sockets={sockets}", *users),
+                *(f"--sockets={sockets}", *users, f"--keeper-lock={lock}"),
                 *(f"--server-lock={server_lock}", f"--users-lock={users_lock}"),
             ],
             # Nothing of the user's: a pipe behind a command must end with it.
@@ -253,13 +257,10 @@ def _failure(what: str, home: Path, log_start: int) -> EmbeddedError:
     return EmbeddedError(f"The embedded PostgreSQL {what}. {log} ends with:\n{tail}")
 
 
-def _ready(place: Place, sockets: Path) -> bool:
-    """Tell whether the server answers and has our database."""
-    data = place.home / "data"
+def _ready(server: int, data: Path, sockets: Path) -> bool:
+    """Tell whether the keeper's server answers and has our database."""
     state = embedded_keeper.pid_file(data)
-    if state[7:8] != ["ready"]:
-        return False
-    if not embedded_keeper.runs_here(embedded_keeper.pid_of(state), data):
+    if state[7:8] != ["ready"] or embedded_keeper.pid_of(state) != server:
         return False
     if state[4] != str(sockets):
         raise EmbeddedError(

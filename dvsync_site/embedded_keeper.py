@@ -6,6 +6,7 @@ standard library only, so that it is small and starts in a few milliseconds.
 Three locks (``flock``, which the kernel gives back when a process is killed):
 
 * *keeper*: held for the keeper's life. Free means: no keeper, one may be started.
+  The file names the keeper's server: another one is not to be used.
 * *server*: inherited by ``postgres`` and all its children. Free means: no process
   of the server is left, whatever ``postmaster.pid`` says.
 * *users*: shared by every user. The keeper gets it exclusively when all are gone.
@@ -139,6 +140,7 @@ class Keeper:
     programs: Path
     sockets: Path
     major: int
+    keeper_lock: int
     server_lock: int
     users_lock: int
     uid: int | None
@@ -274,6 +276,7 @@ class Keeper:
                 *("-k", self.sockets, "-p", str(PORT)),
                 *(f"--{name}={value}" for name, value in _SETTINGS.items()),
             )
+            os.pwrite(self.keeper_lock, b"%-20d" % server.pid, 0)
             ready = self._watch(server)
             shutil.rmtree(self.sockets, ignore_errors=True)
             proven = proven or ready
@@ -317,7 +320,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for name in ("home", "programs", "sockets"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    for name in ("major", "server-lock", "users-lock"):
+    for name in ("major", "keeper-lock", "server-lock", "users-lock"):
         parser.add_argument(f"--{name}", type=int, required=True)
     for name in ("uid", "gid"):
         parser.add_argument(f"--{name}", type=int)

@@ -119,6 +119,7 @@ def _next_load(
     When a later partition of the batch is at fault, the next load takes those
     before it. A partition is tried once, so meeting a failed one again ends it.
     """
+    steps: list[Step] = []
     try:
         with database_errors(table.entity):
             table.refresh_from_db(fields=["columns", "last_partition"])
@@ -135,7 +136,7 @@ def _next_load(
     except _OutrunError:
         return True
     except PartitionError as failure:
-        return _after_failure(table, failure, result, tried)
+        return _after_failure(table, steps, failure, result, tried)
     result.add(step.progress for step in steps)
     return True
 
@@ -149,6 +150,7 @@ def _refuse_killer(progress: DataSyncProgress) -> None:
 
 def _after_failure(
     table: SyncTable,
+    steps: list[Step],
     failure: PartitionError,
     result: LoadResult,
     tried: dict[int, SyncError],
@@ -160,7 +162,7 @@ def _after_failure(
         faultpoints.reach("failure_recorded")
         if not recorded:
             # The answer to COMMIT was lost, but the load is there.
-            result.add(table.progress.filter(pk=row.pk))
+            result.add(table.progress.filter(pk__in=[s.progress.pk for s in steps]))
             return True
     if row.pk in tried:
         result.status, result.error = "failed", tried[row.pk]
@@ -264,6 +266,7 @@ def _load_once(
         rows = table.progress.filter(pk__in=[step.progress.pk for step in steps])
         _check_unapplied(rows, steps)
         counts = _move(table, steps, source, control, watch_widths=watch_widths)
+        control.check()
         for step, count in zip(steps, counts, strict=True):
             step.progress.record_success(count, step.size)
         table.record_load(steps[-1].progress.partition)

@@ -33,6 +33,8 @@ class CopyRefusedError(Exception):
         match = _CONTEXT.search(error.diag.context or "")
         self.record = int(match[1]) if match else None
         self.column = int(match[2]) if match and match[2] else None
+        if error.diag.column_name:  # of a violated constraint
+            self.column = int(error.diag.column_name.removeprefix("c"))
 
 
 class Staging:

@@ -1,0 +1,3 @@
+"""Measures dvsync beside plain psql: ``python -m bench``."""
+
+from __future__ import annotations
