@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from urllib.parse import unquote
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -57,6 +58,8 @@ def _database() -> dict[str, object]:
         raise ImproperlyConfigured(
             "DATABASE_URL must be of the form postgres://user:password@host:port/name."
         )
+    # libpq writes the folder of a socket as host in percent code; so may a user.
+    config["HOST"] = unquote(str(config["HOST"]))
     config["CONN_MAX_AGE"] = 60
     config["CONN_HEALTH_CHECKS"] = True
     return config

@@ -136,11 +136,15 @@ def _explain(
 def _value_message(
     cells: list[str], entity: Entity, column: int | None, said: str
 ) -> str:
-    if column is None or column >= min(len(cells), len(entity.attributes)):
+    width = len(entity.attributes)
+    if column is None or column >= min(len(cells), width):
         return f"A value does not convert: {said}"
     value = cells[column]
     shown = repr(value[:VALUE_SHOWN]) + ("…" if len(value) > VALUE_SHOWN else "")
-    return f"{shown} is no {entity.attributes[column].data_type}: {said}"
+    message = f"{shown} is no {entity.attributes[column].data_type}: {said}"
+    if len(cells) != width:
+        message += f"; the row has {len(cells)} cells, but model.json {width} columns"
+    return message
 
 
 def _encoding_message(record: Record | None) -> str:

@@ -87,9 +87,8 @@ def names(found: Model) -> list[str]:
 
 def nodes(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield path
-    items = value.items() if isinstance(value, dict) else ()
-    items = enumerate(value) if isinstance(value, list) else items
-    for key, child in items:
+    items: Any = enumerate(value) if isinstance(value, list) else ()
+    for key, child in value.items() if isinstance(value, dict) else items:
         yield from nodes(child, (*path, key))
 
 
@@ -222,7 +221,11 @@ class TestWhatIsRead:
         "unknown", [None, 1, "x", [], {}, [{"a": [None]}], {"name": 7}]
     )
     def test_unknown_keys_are_ignored_whatever_they_hold(self, unknown: object) -> None:
-        extra = {"pbi:mashup": unknown, "cdm:imports": unknown, "culture": unknown}
+        extra: dict[str, Any] = {
+            "pbi:mashup": unknown,
+            "cdm:imports": unknown,
+            "culture": unknown,
+        }
         wide = entity(**extra, attributes=[attribute() | extra])
 
         found = parse(model(wide, **extra))
@@ -435,9 +438,9 @@ class TestRefusedBytes:
 
 
 # Values that are no text.
-NO_TEXT = [None, True, 7, 7.5, [], ["x"], {}, {"name": "x"}]
-NO_LIST = [True, False, 0, 7, 7.5, "", "x", {}, {"0": {}}]
-NO_OBJECT = [None, True, 7, 7.5, "x", [], [{}]]
+NO_TEXT: list[Any] = [None, True, 7, 7.5, [], ["x"], {}, {"name": "x"}]
+NO_LIST: list[Any] = [True, False, 0, 7, 7.5, "", "x", {}, {"0": {}}]
+NO_OBJECT: list[Any] = [None, True, 7, 7.5, "x", [], [{}]]
 
 
 class TestRefusedPlaces:

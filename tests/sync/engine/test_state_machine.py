@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 from unittest import mock
 from uuid import UUID
 
@@ -73,14 +74,13 @@ OWN = {
 EXTRA = {"colour": "string", "size": "int64", "seen": "dateTimeOffset"}
 
 tables = st.sampled_from(TABLES)
-keys = st.integers(1, 3)
+keys = st.sampled_from([1, 1, 1, 2, 3])
 files = st.sampled_from(["2025.csv", "2025_001.csv", "2026.csv", "1.csv", "4.csv"])
 ticks = st.sampled_from([0, 0, 1, 7])
 sinks = st.sampled_from(["now", "now", "now", "skewed", "none"])
 budgets = st.sampled_from([1, 400, 10**9])
-several_tables = st.permutations(TABLES).flatmap(
-    lambda order: st.integers(1, len(order)).map(lambda n: order[:n])
-)
+# None at all is a poll.
+several_tables = st.lists(tables, unique=True)
 words = st.none() | st.sampled_from(
     [
         "",
@@ -109,21 +109,61 @@ moments = st.none() | st.sampled_from(
     ]
 )
 contents = st.fixed_dictionaries(
-    {
+    {},
+    optional={
         "name": words,
         "amount": st.sampled_from(
-            [None, "0", "-0.0", "1.0", "1.00", "1E-05", "9" * 38 + ".5"]
+            ["0", "-0.0", "1.0", "1.00", "1E-05", "9" * 38 + ".5"]
         ),
-        "score": st.sampled_from([None, 0, -1, 2**63 - 1, -(2**63)]),
-        "active": st.sampled_from([None, True, False, "true", "1", "0"]),
-        "owner": st.sampled_from([None, UUID(int=7), str(UUID(int=2**127)).upper()]),
+        "score": st.sampled_from([0, -1, 2**63 - 1, -(2**63)]),
+        "active": st.sampled_from([True, False, "true", "1", "0"]),
+        "owner": st.sampled_from([UUID(int=7), str(UUID(int=2**127)).upper()]),
         "due": moments,
         "colour": words,
-        "size": st.none() | st.integers(-5, 5),
+        "size": st.integers(-5, 5),
         "seen": moments,
         "createdon": moments,
-        "IsDelete": st.sampled_from([None, False, "False", ""]),
-    }
+        "IsDelete": st.sampled_from([False, "False", ""]),
+    },
+)
+
+
+@dataclass(frozen=True)
+class Deed:
+    """Something that a source or Synapse Link does to one row."""
+
+    kind: str
+    file: str
+    tick: int
+    how: str
+    content: dict[str, object]
+    pick: int
+
+
+KINDS = (
+    "put",
+    "put",
+    "bare delete",
+    "bare delete",
+    "resend",
+    "resend",
+    "resend exactly",
+    "send held",
+    "change without new version",
+    "delete with old version",
+    "delete",
+    "hold a delete",
+    "hold a put",
+    "put without version",
+)
+deeds = st.builds(
+    Deed,
+    kind=st.sampled_from(KINDS),
+    file=files,
+    tick=ticks,
+    how=sinks,
+    content=contents,
+    pick=st.integers(0, 9),
 )
 numbers = count(1)
 
@@ -207,36 +247,27 @@ class Histories(RuleBasedStateMachine):
     def new_version(self, table: str) -> int | None:
         return None if table == UNVERSIONED else self.event_count + 1
 
-    def sink(self, row: SourceRow, how: str, *, is_delete: bool) -> datetime | None:
+    def sink(self, event: Event, how: str) -> datetime | None:
         """Return when a row is said to be written."""
-        deleted_at = row.deleted_at.get(self.export.folder.name)
-        if deleted_at is not None and not is_delete:
+        deleted_at = event.row.deleted_at.get(self.export.folder.name)
+        if deleted_at is not None and event.content is not None:
             how = "now"
             self.clock = max(self.clock, deleted_at + timedelta(seconds=1))
-        if how == "none":
+        if how == "none" and not event.is_bare_delete:
             return None
-        return self.clock - timedelta(seconds=3 if how == "skewed" else 0)
+        skewed = how == "skewed" and not event.is_bare_delete
+        return self.clock - timedelta(seconds=3 if skewed else 0)
 
-    def send(self, event: Event, file: str, tick: int, how: str = "now") -> None:
+    def send(self, event: Event, file: str, how: str = "now") -> None:
         """Let Synapse Link write an event into the open folder."""
-        self.clock += timedelta(seconds=tick)
-        row = event.row
-        if event.is_bare_delete:
-            how = "now"
-        sink = self.sink(row, how, is_delete=event.content is None)
+        row, version = event.row, event.version
+        sink = self.sink(event, how)
+        place: dict[str, Any] = {"version": version, "sink": sink, "file": file}
         if event.content is None:
-            change = self.export.delete(
-                row.table, row.key, version=event.version, sink=sink, file=file
-            )
+            change = self.export.delete(row.table, row.key, **place)
         else:
-            change = self.export.upsert(
-                row.table,
-                row.key,
-                version=event.version,
-                sink=sink,
-                file=file,
-                **self.fitting(row.table, event.content),
-            )
+            values = self.fitting(row.table, event.content)
+            change = self.export.upsert(row.table, row.key, **place, **values)
         self.record(change, event)
 
     def record(self, change: Change, event: Event) -> None:
@@ -249,162 +280,110 @@ class Histories(RuleBasedStateMachine):
             earlier = deleted_at.get(change.folder, written)
             deleted_at[change.folder] = max(written, earlier)
 
-    def fitting(self, table: str, values: dict[str, object]) -> dict[str, object]:
+    def fitting(self, table: str, values: Mapping[str, object]) -> dict[str, Any]:
         """Leave out what the table has no column for at this time."""
         find = self.export.tables[table].find
         return {name: value for name, value in values.items() if find(name)}
 
-    @rule(
-        table=tables,
-        key=keys,
-        content=contents,
-        file=files,
-        tick=ticks,
-        how=sinks,
-        hold=st.sampled_from([False, False, False, True]),
-    )
-    def put(
-        self,
-        table: str,
-        key: int,
-        content: dict[str, object],
-        file: str,
-        tick: int,
-        how: str,
-        hold: bool,
-    ) -> None:
-        """Insert, update or re-create a row; held, it is sent some time later."""
+    @rule(table=tables, key=keys, deeds=st.lists(deeds, min_size=1, max_size=5))
+    def write(self, table: str, key: int, deeds: list[Deed]) -> None:
+        """Do things to one row, often within one second."""
         row = self.source[table, key]
-        event = self.event(row, self.new_version(table), content)
-        if hold and event.version is not None:
-            row.held.append(event)
-        else:
-            self.send(event, file, tick, how)
+        for deed in deeds:
+            self.clock += timedelta(seconds=deed.tick)
+            self.do(row, deed)
 
-    @rule(
-        table=tables,
-        key=keys,
-        kind=st.sampled_from(["bare", "bare", "new version", "same version"]),
-        file=files,
-        tick=ticks,
-        how=sinks,
-        hold=st.booleans(),
-    )
-    def remove(
-        self,
-        table: str,
-        key: int,
-        kind: str,
-        file: str,
-        tick: int,
-        how: str,
-        hold: bool,
-    ) -> None:
+    def do(self, row: SourceRow, deed: Deed) -> None:
+        act = {
+            "put": self.put,
+            "hold a put": self.put,
+            "put without version": self.put_without_version,
+            "change without new version": self.change_without_new_version,
+            "send held": self.send_held,
+            "resend": self.resend,
+            "resend exactly": self.resend,
+        }
+        act.get(deed.kind, self.remove)(row, deed)
+
+    def put(self, row: SourceRow, deed: Deed) -> None:
+        """Insert, update or re-create a row; held, it is sent some time later."""
+        event = self.event(row, self.new_version(row.table), deed.content)
+        self.send_or_hold(event, deed)
+
+    def remove(self, row: SourceRow, deed: Deed) -> None:
         """Delete a row that may be unknown or gone already."""
-        row = self.source[table, key]
         version = None
-        if table == VERSIONED and kind != "bare":
-            version = self.new_version(table)
-            if kind == "same version" and row.last and row.last.version is not None:
+        if row.table == VERSIONED and deed.kind != "bare delete":
+            version = self.new_version(row.table)
+            old = deed.kind == "delete with old version"
+            if old and row.last and row.last.version is not None:
                 version = row.last.version
         event = self.event(row, version, None)
         if event.is_bare_delete:
             row.held.clear()
-        if hold and version is not None:
-            row.held.append(event)
+        self.send_or_hold(event, deed)
+
+    def send_or_hold(self, event: Event, deed: Deed) -> None:
+        if deed.kind.startswith("hold") and event.version is not None:
+            event.row.held.append(event)
         else:
-            self.send(event, file, tick, how)
+            self.send(event, deed.file, deed.how)
 
-    @precondition(lambda self: any(row.held for row in self.source.values()))
-    @rule(pick=st.integers(0, 50), file=files, tick=ticks, how=sinks)
-    def send_held(self, pick: int, file: str, tick: int, how: str) -> None:
+    def send_held(self, row: SourceRow, deed: Deed) -> None:
         """Send something that happened earlier: versions come out of order."""
-        rows = [row for row in self.source.values() if row.held]
-        row = rows[pick % len(rows)]
-        self.send(row.held.pop(pick % len(row.held)), file, tick, how)
+        if row.held:
+            event = row.held.pop(deed.pick % len(row.held))
+            self.send(event, deed.file, deed.how)
 
-    @precondition(lambda self: self.sent)
-    @rule(
-        pick=st.integers(0, 50),
-        file=files,
-        tick=ticks,
-        how=sinks | st.just("exact"),
-    )
-    def resend(self, pick: int, file: str, tick: int, how: str) -> None:
+    def resend(self, row: SourceRow, deed: Deed) -> None:
         """Send something again, the very same row or with another SinkModifiedOn."""
-        change, event = self.sent[-1 - pick % len(self.sent)]
-        row = event.row
+        sent = [(change, event) for change, event in self.sent if event.row is row]
+        if not sent:
+            return
+        change, event = sent[-1 - deed.pick % len(sent)]
         if event.is_bare_delete and event is not row.last:
             return
-        self.clock += timedelta(seconds=tick)
-        values = self.fitting(row.table, dict(change.values))
-        if how != "exact":
-            if event.is_bare_delete:
-                how = "now"
-            current = self.content_of.get((row.table, row.key, event.version))
-            if event.content is not None and event.version is not None and current:
-                values |= self.fitting(row.table, current)
-            values["SinkModifiedOn"] = self.sink(
-                row, how, is_delete=event.content is None
-            )
-        self.record(self.export.write(row.table, values, file=file), event)
+        values = self.fitting(row.table, change.values)
+        if deed.kind == "resend":
+            values |= self.fitting(row.table, self.newest_content(event))
+            values["SinkModifiedOn"] = self.sink(event, deed.how)
+        self.record(self.export.write(row.table, values, file=deed.file), event)
 
-    @rule(
-        table=st.sampled_from([VERSIONED, BARE_DELETES]),
-        key=keys,
-        content=contents,
-        file=files,
-    )
-    def change_without_new_version(
-        self, table: str, key: int, content: dict[str, object], file: str
-    ) -> None:
+    def newest_content(self, event: Event) -> Mapping[str, object]:
+        """Return what the source has for the version of an upsert."""
+        if event.content is None or event.version is None:
+            return {}
+        return self.content_of[event.row.table, event.row.key, event.version]
+
+    def change_without_new_version(self, row: SourceRow, deed: Deed) -> None:
         """Send a row with its old version, other content and a later time."""
-        row = self.source[table, key]
-        if row.last is None or row.last.content is None or not row.last.sent:
-            return
-        self.send(self.event(row, row.last.version, content), file, tick=1)
+        last = row.last
+        if last and last.content is not None and last.version is not None and last.sent:
+            self.clock += timedelta(seconds=1)
+            self.send(self.event(row, last.version, deed.content), deed.file)
 
-    @rule(
-        table=st.sampled_from([VERSIONED, BARE_DELETES]),
-        key=keys,
-        content=contents,
-        file=files,
-        tick=ticks,
-        how=sinks,
-    )
-    def put_without_version(
-        self,
-        table: str,
-        key: int,
-        content: dict[str, object],
-        file: str,
-        tick: int,
-        how: str,
-    ) -> None:
+    def put_without_version(self, row: SourceRow, deed: Deed) -> None:
         """Leave the version of an upsert empty."""
-        row = self.source[table, key]
         row.murky = True
         self.event_count += 1
-        self.send(Event(self.event_count, row, None, content), file, tick, how)
+        event = Event(self.event_count, row, None, deed.content)
+        self.send(event, deed.file, deed.how)
 
     # Columns
 
-    @rule(table=tables, column=st.sampled_from(sorted(EXTRA)))
-    def add_column(self, table: str, column: str) -> None:
-        """Append a column; what is in the open folder stays narrow."""
-        misfit = table in self.narrowed and self.export.folder.changes.get(table)
-        if misfit or self.export.tables[table].find(column):
-            return
-        self.export.add_column(table, f"{column}:{EXTRA[column]}")
+    @rule(table=tables, column=st.sampled_from([*EXTRA, "name", "score"]))
+    def change_columns(self, table: str, column: str) -> None:
+        """Append a column, or remove one between two folders.
 
-    @rule(table=tables, column=st.sampled_from([*sorted(EXTRA), "name", "score"]))
-    def remove_column(self, table: str, column: str) -> None:
-        """Remove a column between two folders."""
+        What is in the open folder already is narrower than the new column.
+        """
         written = self.export.folder.changes.get(table)
-        if written or not self.export.tables[table].find(column):
-            return
-        self.export.remove_column(table, column)
-        self.narrowed.add(table)
+        if self.export.tables[table].find(column):
+            if not written:
+                self.export.remove_column(table, column)
+                self.narrowed.add(table)
+        elif column in EXTRA and not (written and table in self.narrowed):
+            self.export.add_column(table, f"{column}:{EXTRA[column]}")
 
     # Folders
 
@@ -426,7 +405,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(chosen=several_tables, budget=budgets, again=st.booleans())
     def sync(self, chosen: list[str], budget: int, again: bool) -> None:
-        """Sync some tables, perhaps twice."""
+        """Sync some tables, perhaps twice; or none, then it is a poll."""
         self.broken = True
         for _ in range(2 if again else 1):
             self.check_due(poll_once(self.config).due)
@@ -453,13 +432,6 @@ class Histories(RuleBasedStateMachine):
             self.run_sync(chosen, budgets[0])
         self.run_sync(TABLES, budgets[1])
         self.check(TABLES)
-        self.broken = False
-
-    @rule()
-    def poll(self) -> None:
-        """Look at the export without a load."""
-        self.broken = True
-        self.check_due(poll_once(self.config).due)
         self.broken = False
 
     def run_sync(self, chosen: Iterable[str], budget: int) -> None:
