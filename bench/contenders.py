@@ -18,6 +18,7 @@ from psycopg import sql
 from bench.data import TABLE, Step
 from bench.server import ROLE, Server, WrongResultError
 from dvsync_site import embedded
+from dvsync_site.embedded_keeper import PORT
 
 ROOT = Path(__file__).resolve().parent.parent
 SYNC = "replica"
@@ -62,7 +63,11 @@ class Dvsync:
     location: Path
     data_dir: Path
     title: str = "dvsync"
-    table: sql.Identifier = sql.Identifier(SYNC, TABLE)
+
+    @property
+    def table(self) -> sql.Identifier:
+        """The replica, in a schema that is called like the sync."""
+        return sql.Identifier(SYNC, TABLE)
 
     def create_sync(self, database: str) -> None:
         """Create dvsync's own tables and the sync; not measured."""
@@ -126,7 +131,7 @@ class Psql:
             cwd=step.directory,
             env={
                 "PGHOST": self.server.host,
-                "PGPORT": str(embedded.PORT),
+                "PGPORT": str(PORT),
                 "PGUSER": ROLE,
                 "PGDATABASE": database,
                 "PGCLIENTENCODING": "UTF8",

@@ -44,7 +44,7 @@ TICK_ROWS = 1000
 _CONTAINER = "https://contoso.dfs.core.windows.net:443/dataverse-contoso"
 _FOLDERS = tuple(f"2026-03-01T08.{minute:02d}.00Z" for minute in (0, 15, 30, 45))
 _SINKS = tuple(f'"3/1/2026 8:{minute:02d}:07 AM"' for minute in (1, 16, 31))
-_YEARS = range(2022, 2027)
+YEARS = range(2022, 2027)
 _DELETES = 1  # deletes have no creation year
 _CHUNK = 5000
 
@@ -53,7 +53,10 @@ _CHUNK = 5000
 _STALE, _REPEATED = 0, 59
 _UPDATES, _INSERTS, _DELETES_IN = range(60), range(60, 90), range(90, 100)
 
-_WORDS = "Nordwind Adatum Fabrikam Contoso Litware Tailspin Müller Øst Çelik".split()
+_WORDS = (
+    *("Nordwind", "Adatum", "Fabrikam", "Contoso", "Litware", "Tailspin"),
+    *("Müller", "Øst", "Çelik"),
+)
 _NAMES = [
     f"{_WORDS[i % 9]} {_WORDS[i * 5 % 8]} {('AG', 'Ltd', 'GmbH')[i % 3]}"
     for i in range(997)
@@ -97,13 +100,17 @@ class Step:
 
 
 class Export:
-    """An export of three folders, of which as many are closed as one says."""
+    """An export of three folders, of which as many are closed as one says.
 
-    def __init__(self, root: Path, rows: int) -> None:
+    A folder has a file for each of the ``years`` in which rows were created.
+    """
+
+    def __init__(self, root: Path, rows: int, years: range = YEARS) -> None:
         if rows < MIN_ROWS:
             raise ValueError(f"There must be {MIN_ROWS} rows at least.")
         self.root = root
         self.rows = rows
+        self._years = years
         self._next_row = rows
         self._picked = 0
         self._stride = next(
@@ -167,8 +174,8 @@ class Export:
     def _year(self, change: Change) -> int:
         if change.version is None:
             return _DELETES
-        share = min(change.row, self.rows - 1) * len(_YEARS) // self.rows
-        return _YEARS[share]
+        share = min(change.row, self.rows - 1) * len(self._years) // self.rows
+        return self._years[share]
 
     def _write_folder(
         self, number: int, changes: Iterable[Change]
@@ -179,7 +186,7 @@ class Export:
         with ExitStack() as stack:
             files = {
                 year: stack.enter_context((directory / f"{year}.csv").open("wb"))
-                for year in ((_DELETES, *_YEARS) if number else _YEARS)
+                for year in ((_DELETES, *self._years) if number else self._years)
             }
             while chunk := list(islice(source, _CHUNK)):
                 lines: dict[int, list[str]] = {year: [] for year in files}

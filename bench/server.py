@@ -13,9 +13,9 @@ import psycopg
 from psycopg import sql
 
 from dvsync_site import embedded
+from dvsync_site.embedded_keeper import PORT, SUPERUSER
 
 ROLE = "dvsync"
-SUPERUSER = "postgres"
 _STOP_SECONDS = 60.0
 # What PostgreSQL does in the background by itself would hit one contender or the
 # other by chance; every timed step is preceded by a VACUUM and a CHECKPOINT instead.
@@ -53,7 +53,7 @@ class Server:
         """Connect as superuser, which CHECKPOINT and CREATE DATABASE need."""
         return psycopg.connect(
             host=self.host,
-            port=embedded.PORT,
+            port=PORT,
             user=SUPERUSER,
             dbname=database,
             autocommit=True,
@@ -62,7 +62,7 @@ class Server:
     def url(self, database: str) -> str:
         """Return a DATABASE_URL for dvsync."""
         host = quote(self.host, safe="")
-        return f"postgres://{ROLE}@:{embedded.PORT}/{host}/{database}"
+        return f"postgres://{ROLE}@:{PORT}/{host}/{database}"
 
     def version(self) -> str:
         """Return the version of PostgreSQL."""
@@ -72,9 +72,9 @@ class Server:
 
     def log(self) -> Path:
         """Return the server's log."""
-        return self._home() / "postgres.log"
+        return self.home() / "postgres.log"
 
-    def execute(self, database: str, *statements: sql.Composable) -> None:
+    def execute(self, database: str, *statements: sql.SQL | sql.Composed) -> None:
         """Execute statements one by one, each in a transaction of its own."""
         with self.connect(database) as connection:
             for statement in statements:
@@ -96,7 +96,8 @@ class Server:
             raise WrongResultError("PostgreSQL counted nothing.")
         return Content(int(str(row[0])), int(str(row[1])))
 
-    def _home(self) -> Path:
+    def home(self) -> Path:
+        """Return the folder of its data and its log."""
         with self.connect("postgres") as connection:
             row = connection.execute("SHOW data_directory").fetchone()
         if row is None:
@@ -125,7 +126,7 @@ def running(data_dir: Path, *, keep: bool) -> Iterator[Server]:
     data_dir.mkdir(parents=True)
     embedded.ensure(data_dir)
     server = Server(data_dir)
-    home = server._home()
+    home = server.home()
     try:
         server.execute("postgres", *_QUIET)
         yield server

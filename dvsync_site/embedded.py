@@ -243,7 +243,7 @@ def _start_keeper(place: Place, data_dir: Path, sockets: Path, lock: int) -> int
             # The lock on the keeper goes over to it without a gap.
             pass_fds=[lock, server_lock, users_lock],
             start_new_session=True,
-            check=True,
+            check=False,  # its failure shows in the log
         )
         return log.stat().st_size
 
@@ -267,7 +267,11 @@ def _ready(server: int, data: Path, sockets: Path) -> bool:
             f"The embedded PostgreSQL has its socket in {state[4]}, and this process "
             f"looks in {sockets}. Set TMPDIR as it is for the process that started it."
         )
-    if sockets.lstat().st_uid != data.stat().st_uid:
+    try:
+        owner = sockets.lstat().st_uid
+    except FileNotFoundError:  # the server was killed and left its pid file
+        return False
+    if owner != data.stat().st_uid:
         raise EmbeddedError(f"{sockets} does not belong to the server. Remove it.")
     return _make_database(sockets)
 

@@ -31,6 +31,7 @@ class DvsyncCommand(BaseCommand):
     """
 
     examples: ClassVar[tuple[str, ...]] = ()
+    epilog = ""
     needs_database = True
 
     def create_parser(
@@ -45,7 +46,11 @@ class DvsyncCommand(BaseCommand):
 
         formatter: type[HelpFormatter] = ExamplesFirst
         return super().create_parser(
-            prog_name, subcommand, formatter_class=formatter, **kwargs
+            prog_name,
+            subcommand,
+            formatter_class=formatter,
+            epilog=self.epilog,
+            **kwargs,
         )
 
     def execute(self, *args: Any, **options: Any) -> str | None:

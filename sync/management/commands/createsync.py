@@ -26,7 +26,6 @@ class Command(DvsyncCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.epilog = self.epilog
         parser.add_argument("name", metavar="NAME", help="a name of your choice")
         parser.add_argument(
             "location", metavar="LOCATION", help="the export's directory"

@@ -53,7 +53,6 @@ class Command(DvsyncCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.epilog = self.epilog
         parser.add_argument("names", nargs="*", metavar="NAME", help="syncs; all")
         parser.add_argument(
             "--table",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import psycopg
@@ -17,7 +18,13 @@ from sync.engine import load
 from sync.engine.control import Control
 from sync.engine.load import sync_table
 from sync.errors import Cancelled
-from sync.models import DataSyncProgress, Event, SyncTable, Tombstone
+from sync.models import (
+    DataSyncProgress,
+    Event,
+    ProgressQuerySet,
+    SyncTable,
+    Tombstone,
+)
 from tests.exports import guid
 from tests.sync.conftest import Export, run_sql
 
@@ -484,7 +491,7 @@ def test_a_users_own_nullable_column_is_left_alone(loaded: Export) -> None:
 def test_a_locked_table_fails_for_now_and_others_go_on(loaded: Export) -> None:
     info = connection.connection.info
     with psycopg.connect(info.dsn, password=info.password or None) as other:
-        other.execute(f"LOCK TABLE {relation(loaded)}")  # type: ignore[arg-type]
+        other.execute(f"LOCK TABLE {relation(loaded)}")
         results = loaded.sync()
 
     assert results["contact"].status == "success"
@@ -670,7 +677,8 @@ def test_a_broken_connection_leaves_the_backlog_for_the_next_run(
 def test_a_lost_answer_to_commit_is_a_success(export: Export) -> None:
     folders(export, 2)
     export.poll()
-    commit = connection._commit
+    wrapper: Any = connection
+    commit = wrapper._commit
 
     def commit_and_lose() -> None:
         commit()
@@ -681,11 +689,11 @@ def test_a_lost_answer_to_commit_is_a_success(export: Export) -> None:
     def arm() -> None:
         patch.start()
 
-    patch = mock.patch.object(connection, "_commit", commit_and_lose)
+    patch = mock.patch.object(wrapper, "_commit", commit_and_lose)
     with (
         faultpoints.armed("progress_written", action=arm),
         mock.patch.object(
-            load.DataSyncProgress.objects.all().__class__,
+            ProgressQuerySet,
             "take_back_attempt",
             autospec=True,
             side_effect=lambda rows: patch.stop(),
@@ -797,7 +805,7 @@ def test_readers_see_whole_loads_only(export: Export) -> None:
 
             with other.cursor() as cursor:
                 cursor.execute(f"SELECT count(*) FROM {relation(export)}")
-                seen.add(cursor.fetchone()[0])  # type: ignore[index]
+                seen.add(cursor.fetchone()[0])
 
         in_thread(read).join()
 
