@@ -25,6 +25,13 @@ def _data_dir() -> Path:
     return Path(env.str("DVSYNC_DATA", default=str(BASE_DIR / "var"))).absolute()
 
 
+def _positive(name: str, default: int) -> int:
+    value = int(env.int(name, default=default))
+    if value < 1:
+        raise ImproperlyConfigured(f"{name} must be a positive number, not {value}.")
+    return value
+
+
 def _secret_key(data_dir: Path) -> str:
     """Return DJANGO_SECRET_KEY, or the key that the first start wrote."""
     if key := env.str("DJANGO_SECRET_KEY", default=""):
@@ -66,6 +73,7 @@ def _database() -> dict[str, object]:
 
 
 DATA_DIR = _data_dir()
+STALL_SECONDS = _positive("DVSYNC_STALL_SECONDS", 600)
 DEBUG = env.bool("DJANGO_DEBUG", default=False)
 SECRET_KEY = _secret_key(DATA_DIR)
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=["localhost", "127.0.0.1"])

@@ -103,6 +103,11 @@ PROBLEMS: dict[str, Problem] = {
     "table_locked": Problem(
         False, "Another session holds a lock on the table; end it or wait."
     ),
+    "load_stalled": Problem(
+        False,
+        "Check the network to PostgreSQL and the storage of the export; dvsync tries "
+        "again.",
+    ),
     "disk_full": Problem(
         False, "Free disk space or memory for PostgreSQL; dvsync then goes on."
     ),

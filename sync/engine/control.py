@@ -18,6 +18,17 @@ class Control:
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
         self._connections: set[psycopg.Connection[object]] = set()
+        self._pulses: dict[int, int] = {}
+
+    def beat(self, table_id: int, size: int = 0) -> None:
+        """Take note that a load moved on, by so many bytes or to its next phase."""
+        self._pulses[table_id] = self._pulses.get(table_id, 0) + 1
+        if size:
+            self.advance(table_id, size)
+
+    def pulse(self, table_id: int) -> int:
+        """Return a number that changes whenever the table's load moves on."""
+        return self._pulses.get(table_id, 0)
 
     def advance(self, table_id: int, size: int) -> None:
         """Take note that so many bytes more of a table were copied."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
+from django.conf import settings
 from django.db import transaction
 from psycopg import sql
 
@@ -27,7 +28,8 @@ from sync.engine.session import (
     raw_cursor,
     show_phase,
 )
-from sync.errors import Cancelled, RowError, SourceError, SyncError
+from sync.engine.watchdog import Watchdog
+from sync.errors import Cancelled, RowError, SourceError, SyncError, TargetError
 from sync.model_json import Entity
 from sync.models import (
     ATTEMPTS_BEFORE_PARKING,
@@ -256,21 +258,33 @@ def _load_once(
     *,
     watch_widths: bool,
 ) -> None:
-    with (
-        database_errors(table.entity),
-        transaction.atomic(durable=True),
-        control.interruptible(raw_connection()),
-    ):
-        lock_or_busy(Namespace.TABLE, table.pk)
-        faultpoints.reach("load_started")
-        rows = table.progress.filter(pk__in=[step.progress.pk for step in steps])
-        _check_unapplied(rows, steps)
-        counts = _move(table, steps, source, control, watch_widths=watch_widths)
-        control.check()
-        for step, count in zip(steps, counts, strict=True):
-            step.progress.record_success(count, step.size)
-        table.record_load(steps[-1].progress.partition)
-        faultpoints.reach("progress_written")
+    """Do it; a connection on which nothing moves is broken by a watchdog."""
+    watchdog = Watchdog(
+        raw_connection(), settings.STALL_SECONDS, lambda: control.pulse(table.pk)
+    )
+    try:
+        with (
+            database_errors(table.entity),
+            watchdog,
+            transaction.atomic(durable=True),
+            control.interruptible(raw_connection()),
+        ):
+            lock_or_busy(Namespace.TABLE, table.pk)
+            faultpoints.reach("load_started")
+            rows = table.progress.filter(pk__in=[step.progress.pk for step in steps])
+            _check_unapplied(rows, steps)
+            counts = _move(table, steps, source, control, watch_widths=watch_widths)
+            control.check()
+            for step, count in zip(steps, counts, strict=True):
+                step.progress.record_success(count, step.size)
+            table.record_load(steps[-1].progress.partition)
+            faultpoints.reach("progress_written")
+    except SyncError as error:
+        if watchdog.bit:
+            seconds = settings.STALL_SECONDS
+            message = f"Nothing moved for {seconds} seconds; the load was given up"
+            raise TargetError("load_stalled", message, where=table.entity) from error
+        raise
 
 
 def _move(
@@ -300,6 +314,7 @@ def _move(
         widths = _widths(step.entity, target) if watch_widths else None
         for file in step.files:
             show_phase(cursor, table.pk, "copy", done)
+            control.beat(table.pk)
             try:
                 rows[number] += copy_file(
                     staging, source, file, step.entity, control, table.pk, widths
@@ -309,6 +324,7 @@ def _move(
             done += file.size
         faultpoints.reach("partition_copied")
     show_phase(cursor, table.pk, "merge", done)
+    control.beat(table.pk)
     merge = Merge(cursor, staging, _system(entity), target, TOMBSTONES, table.pk)
     counts = merge.run(rows)
     return [counts[number] for number in rows]

@@ -77,7 +77,7 @@ class _Stream:
                     self._control.check()
                     self._counter.feed(block)
                     yield block
-                    self._control.advance(self._table_id, len(block))
+                    self._control.beat(self._table_id, len(block))
                     faultpoints.reach("block_copied")
                 self._read = raw.tell()
             except OSError as error:

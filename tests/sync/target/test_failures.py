@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from uuid import uuid4
 
 import psycopg
@@ -59,10 +59,8 @@ def transient(code: str) -> bool:
 
 class TestStatements:
     def test_a_missing_privilege(self, cursor: Raw) -> None:
-        role = sql.Identifier(f"nobody_{uuid4().hex}")
         cursor.execute("CREATE TABLE private_table (id integer)")
-        cursor.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(role))
-        cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(role))
+        cursor.execute("REVOKE ALL ON private_table FROM CURRENT_USER")
 
         error = failure(cursor, "SELECT * FROM private_table")
 
@@ -71,10 +69,8 @@ class TestStatements:
         assert "private_table" in error.message
 
     def test_a_schema_that_may_not_be_used(self, cursor: Raw) -> None:
-        role = sql.Identifier(f"nobody_{uuid4().hex}")
         cursor.execute("CREATE SCHEMA private_schema")
-        cursor.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(role))
-        cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(role))
+        cursor.execute("REVOKE ALL ON SCHEMA private_schema FROM CURRENT_USER")
 
         error = failure(cursor, "CREATE TABLE private_schema.t ()")
 
@@ -239,22 +235,26 @@ class TestLocks:
         assert error.code == "table_locked"
 
     def test_a_deadlock(self, cursor: Raw) -> None:
-        cursor.execute("SET LOCAL deadlock_timeout = '20ms'")
+        errors: list[psycopg.Error] = []
+
+        def wait_for(waiting: Raw, number: int) -> None:
+            try:
+                waiting.execute("SELECT pg_advisory_xact_lock(20261122, %s)", [number])
+            except psycopg.Error as error:
+                errors.append(error)
+
         cursor.execute("SELECT pg_advisory_xact_lock(20261122, 2)")
-        with session() as other:
-            other.execute("SET deadlock_timeout = '60s'")
-            other.execute("SELECT pg_advisory_lock(20261122, 3)")
-            waiting = threading.Thread(
-                target=lambda: other.execute("SELECT pg_advisory_lock(20261122, 2)")
-            )
-            waiting.start()
-            wait_for_waiter(cursor, other.info.backend_pid)
-
-            error = failure(cursor, "SELECT pg_advisory_xact_lock(20261122, 3)")
-
+        with session() as other, other.transaction(force_rollback=True):
+            rival = other.cursor()
+            rival.execute("SELECT pg_advisory_xact_lock(20261122, 3)")
+            thread = threading.Thread(target=wait_for, args=(rival, 2))
+            thread.start()
+            wait_for(cursor, 3)
             connection.connection.rollback()
-            waiting.join()
+            thread.join()
 
+        (cause,) = errors
+        error = from_postgres(cause)
         assert error.code == "database_conflict"
         assert not error.permanent
 
@@ -275,15 +275,6 @@ class TestLocks:
 
         assert error.code == "database_conflict"
         assert not error.permanent
-
-
-def wait_for_waiter(cursor: Raw, pid: int) -> None:
-    waits = 0
-    while not waits:
-        cursor.execute(
-            "SELECT count(*) FROM pg_locks WHERE pid = %s AND NOT granted", [pid]
-        )
-        ((waits,),) = cursor.fetchall()  # type: ignore[assignment]
 
 
 class TestConnections:
@@ -328,23 +319,18 @@ class TestConnections:
         assert name in error.message
 
     def test_too_many_connections(self, cursor: Raw) -> None:
-        name = f"limited_{uuid4().hex}"
-        role = sql.Identifier(name)
-        secret = uuid4().hex
+        name = f"test_full_{uuid4().hex}"
+        database = sql.Identifier(name)
         with session() as other:
             other.execute(
-                sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} CONNECTION LIMIT 0").format(
-                    role, sql.Literal(secret)
-                )
+                sql.SQL("CREATE DATABASE {} CONNECTION LIMIT 0").format(database)
             )
             try:
                 error = from_postgres(
-                    raised(
-                        lambda: psycopg.connect(conninfo(user=name, password=secret))
-                    )
+                    raised(lambda: psycopg.connect(conninfo(dbname=name)))
                 )
             finally:
-                other.execute(sql.SQL("DROP ROLE {}").format(role))
+                other.execute(sql.SQL("DROP DATABASE {}").format(database))
 
         assert error.code == "database_unavailable"
         assert not error.permanent
@@ -385,11 +371,8 @@ class TestConnections:
         assert error.code == "database_unavailable"
 
     def test_a_statement_that_a_person_cancelled(self, cursor: Raw) -> None:
-        with session() as other:
-            other.cancel_safe()
-            with suppress(psycopg.Error):
-                other.execute("SELECT 1")
-            cancelling = threading.Thread(target=cancel_soon, args=(other,))
+        with session() as other, session() as third:
+            cancelling = threading.Thread(target=cancel_sleep, args=(third, other))
             cancelling.start()
 
             error = from_postgres(raised(lambda: other.execute("SELECT pg_sleep(60)")))
@@ -412,18 +395,15 @@ def copy_while_ended(cursor: Raw, other: Session) -> None:
             copy.write("b" * 10_000 + "\n")
 
 
-def cancel_soon(other: Session) -> None:
-    """Cancel until something was there to be cancelled."""
-    with session() as third:
-        active = False
-        while not active:
-            found = third.execute(
-                "SELECT state = 'active' AND wait_event = 'PgSleep' "
-                "FROM pg_stat_activity WHERE pid = %s",
-                [other.info.backend_pid],
-            ).fetchone()
-            active = bool(found and found[0])
-    other.cancel_safe()
+def cancel_sleep(third: Session, other: Session) -> None:
+    """Cancel what the other session does, once it sleeps."""
+    cancelled = None
+    while not cancelled:
+        cancelled = third.execute(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity "
+            "WHERE pid = %s AND wait_event = 'PgSleep'",
+            [other.info.backend_pid],
+        ).fetchone()
 
 
 # What cannot be brought about here without harm to the server.
