@@ -26,10 +26,17 @@ def _data_dir() -> Path:
 
 
 def _positive(name: str, default: int) -> int:
-    value = int(env.int(name, default=default))
-    if value < 1:
-        raise ImproperlyConfigured(f"{name} must be a positive number, not {value}.")
-    return value
+    text = env.str(name, default=str(default)).strip()
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ImproperlyConfigured(f"{name} must be a positive number, not {text!r}.")
+    return int(text)
+
+
+def _flag(name: str) -> bool:
+    text = env.str(name, default="false").strip().lower()
+    if text not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
+        raise ImproperlyConfigured(f"{name} must be true or false, not {text!r}.")
+    return text in {"true", "1", "yes", "on"}
 
 
 def _secret_key(data_dir: Path) -> str:
@@ -74,7 +81,7 @@ def _database() -> dict[str, object]:
 
 DATA_DIR = _data_dir()
 STALL_SECONDS = _positive("DVSYNC_STALL_SECONDS", 600)
-DEBUG = env.bool("DJANGO_DEBUG", default=False)
+DEBUG = _flag("DJANGO_DEBUG")
 SECRET_KEY = _secret_key(DATA_DIR)
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=["localhost", "127.0.0.1"])
 DATABASES = {"default": _database()}

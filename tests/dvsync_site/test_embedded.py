@@ -555,6 +555,45 @@ def test_a_server_that_lost_its_keeper_is_stopped_first(lab: Lab) -> None:
     assert lab.postmaster != server.pid
 
 
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_only_a_postgres_of_the_directory_is_taken_for_its_server(
+    platform: str,
+    lab: Lab,
+    stranger: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lab.user().ready()
+    server = lab.postmaster
+    monkeypatch.setattr(sys, "platform", platform)
+    assert embedded_keeper.runs_here(server, lab.data)
+    assert not embedded_keeper.runs_here(server, lab.home)
+    assert not embedded_keeper.runs_here(stranger.pid, lab.data)
+    assert not embedded_keeper.runs_here(lab.keeper, lab.data)
+    assert not embedded_keeper.runs_here(2**22 + 1, lab.data)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_server_that_was_started_by_a_relative_path_is_recognised(
+    tmp_path: Path,
+) -> None:
+    command = ["postgres", "600"]
+    with subprocess.Popen(command, executable="sleep", cwd=tmp_path) as process:
+        assert embedded_keeper.runs_here(process.pid, tmp_path)
+        assert not embedded_keeper.runs_here(process.pid, tmp_path / "other")
+        process.kill()
+    assert not embedded_keeper.runs_here(process.pid, tmp_path)
+
+
+def test_a_left_pid_file_is_no_server(tmp_path: Path) -> None:
+    sockets = tmp_path / "sockets"
+    state = ["17", str(tmp_path), "", "5432", str(sockets), "", "", "ready   "]
+    (tmp_path / "postmaster.pid").write_text("\n".join(state))
+    assert not embedded._ready(17, tmp_path, sockets)
+    sockets.mkdir()
+    assert not embedded._ready(17, tmp_path, sockets)
+    assert not embedded._ready(18, tmp_path, sockets)
+
+
 # Refusals
 
 
@@ -756,6 +795,14 @@ def test_the_data_of_root_are_refused_to_an_ordinary_user(
 ) -> None:
     lab.user().ready()
     assert "belong to" in lab.error(**ordinary)
+
+
+@as_root
+def test_a_socket_folder_of_another_user_is_not_trusted(lab: Lab) -> None:
+    lab.user().ready()
+    sockets = embedded.socket_dir(lab.data_dir)
+    os.chown(sockets, 65533, 65533)
+    assert f"{sockets} does not belong to the server" in lab.error()
 
 
 @as_root

@@ -541,6 +541,17 @@ class TestRefusedRows:
 
         assert refusal(cursor, ["int64", "string"], data).record == records + 1
 
+    @pytest.mark.parametrize("cell", ["text", '"a\nb"', '"a\r\nb"', '"a\rb"'])
+    @pytest.mark.parametrize("newline", ["\n", "\r\n"])
+    def test_the_record_is_right_with_any_kind_of_newlines(
+        self, cursor: Raw, newline: str, cell: str
+    ) -> None:
+        """PostgreSQL's own count of lines depends on how the first one ended."""
+        good = f"{KEY},5,{cell}{newline}"
+        data = good * 4 + f"{KEY},five,text{newline}" + good
+
+        assert refusal(cursor, ["int64", "string"], data).record == 5
+
     @pytest.mark.parametrize("start", ["nothing", "rows"])
     @pytest.mark.parametrize(
         "cut",
