@@ -228,6 +228,7 @@ def _start_keeper(place: Place, data_dir: Path, sockets: Path, lock: int) -> int
         _opened(home / "server.lock") as server_lock,
         _opened(log, os.O_APPEND) as output,
     ):
+        log_start = os.fstat(output).st_size
         subprocess.run(
             [
                 *(sys.executable, "-I", embedded_keeper.__file__),
@@ -245,7 +246,7 @@ def _start_keeper(place: Place, data_dir: Path, sockets: Path, lock: int) -> int
             start_new_session=True,
             check=False,  # its failure shows in the log
         )
-        return log.stat().st_size
+        return log_start
 
 
 def _failure(what: str, home: Path, log_start: int) -> EmbeddedError:

@@ -16,10 +16,10 @@ from typing import NoReturn
 from sync.errors import ModelError
 
 MAX_BYTES = 64 * 1024 * 1024
-MAX_DEPTH = 64
 MAX_ENTITIES = 10_000
 MAX_ATTRIBUTES = 10_000
 MAX_NAME = 1_024
+ATTRIBUTES_KEPT = 100_000
 
 # Seen in exports, allowed by the CDM schema, or handled by other readers.
 DATA_TYPES = frozenset(
@@ -87,7 +87,6 @@ def parse_model(data: bytes) -> Model:
     document = _load(data)
     if not isinstance(document, dict):
         _refuse("", "must be a JSON object", document)
-    _check_depth(document)
     warnings: list[str] = []
     items = _list(document, "entities", "", MAX_ENTITIES)
     parsed = (
@@ -134,20 +133,6 @@ def _no_constant(name: str) -> NoReturn:
     raise ModelError(f"model.json holds {name}, which is not JSON")
 
 
-def _check_depth(document: object) -> None:
-    level: list[object] = [document]
-    for _ in range(MAX_DEPTH):
-        level = [
-            child
-            for node in level
-            if isinstance(node, dict | list)
-            for child in (node.values() if isinstance(node, dict) else node)
-        ]
-        if not level:
-            return
-    raise ModelError(f"model.json is nested more than {MAX_DEPTH} levels deep")
-
-
 def _entity(item: object, path: str, warnings: list[str]) -> Entity | None:
     entity = _dict(item, path)
     name = _name(entity, path)
@@ -155,7 +140,7 @@ def _entity(item: object, path: str, warnings: list[str]) -> Entity | None:
         warnings.append(f"{name}: is no LocalEntity and is left out")
         return None
     attributes = tuple(
-        _attribute(attribute, f"{path}.attributes[{index}]", name, warnings)
+        _attribute(attribute, path, index, name, warnings)
         for index, attribute in enumerate(
             _list(entity, "attributes", path, MAX_ATTRIBUTES)
         )
@@ -166,7 +151,9 @@ def _entity(item: object, path: str, warnings: list[str]) -> Entity | None:
     partitions = (
         _dict(partition, f"{path}.partitions[{index}]")
         for index, partition in enumerate(
-            _list(entity, "partitions", path, None) if entity.get("partitions") else []
+            _list(entity, "partitions", path, None)
+            if entity.get("partitions") is not None
+            else []
         )
     )
     return Entity(
@@ -180,18 +167,32 @@ def _entity(item: object, path: str, warnings: list[str]) -> Entity | None:
     )
 
 
-def _attribute(item: object, path: str, entity: str, warnings: list[str]) -> Attribute:
-    attribute = _dict(item, path)
-    name = _name(attribute, path)
-    data_type = attribute.get("dataType")
+# Attributes that were found right. Folder after folder has the same ones: looking
+# them up makes a model several times as fast to read.
+_right: dict[tuple[object, object], Attribute] = {}
+
+
+def _attribute(
+    item: object, entity_path: str, index: int, entity: str, warnings: list[str]
+) -> Attribute:
+    try:
+        return _right[item["name"], item["dataType"]]  # type: ignore[index]
+    except (KeyError, TypeError):
+        path = f"{entity_path}.attributes[{index}]"
+    described = _dict(item, path)
+    name = _name(described, path)
+    data_type = described.get("dataType")
     if not isinstance(data_type, str) or not data_type:
         _refuse(f"{path}.dataType", "must be a non-empty string", data_type)
+    attribute = Attribute(name, data_type)
     if type_key(data_type) not in _KNOWN:
         warnings.append(
             f"{entity}.{name}: the data type {data_type[:100]!r} is not known and is "
             "kept as text"
         )
-    return Attribute(name, data_type)
+    elif len(_right) < ATTRIBUTES_KEPT:
+        _right[name, data_type] = attribute
+    return attribute
 
 
 def _annotation(entity: dict[str, object], name: str) -> str:

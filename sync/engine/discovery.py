@@ -13,7 +13,14 @@ from sync.engine.schema import ensure_table, newest_entity
 from sync.engine.session import database_errors
 from sync.errors import SourceError, TargetError
 from sync.model_json import Entity
-from sync.models import DataSyncProgress, Event, SyncConfig, SyncPartition, SyncTable
+from sync.models import (
+    DataSyncProgress,
+    Event,
+    SyncConfig,
+    SyncPartition,
+    SyncTable,
+    clean,
+)
 from sync.sources.base import Discovery, Partition, PartitionState
 from sync.sources.storage import Directory
 from sync.sources.synapse_link import SynapseLink, folder_time
@@ -53,12 +60,13 @@ def poll_once(config: SyncConfig, source: SynapseLink | None = None) -> Poll:
         with transaction.atomic():
             record(config, discovery)
             faultpoints.reach("discovery_recorded")
-        failures = _create_tables(config, discovery)
+        tables = selected_tables(config)
+        behind = _behind(config)
         return Poll(
-            due=[table for table in selected_tables(config) if has_backlog(table)],
+            due=[table for table in tables if table.entity in behind],
             waiting=_waiting(config),
             problem=discovery.problem,
-            failures=failures,
+            failures=_create_tables(tables, behind, discovery),
         )
 
 
@@ -114,32 +122,48 @@ def selected_tables(config: SyncConfig) -> list[SyncTable]:
     return [table for table in tables if config.selects(table.entity)]
 
 
-def has_backlog(table: SyncTable) -> bool:
-    """Say whether partitions of the table wait to be applied."""
-    return table.progress.unapplied().exists()
+def _behind(config: SyncConfig) -> set[str]:
+    """Return the entities that have partitions to apply."""
+    backlog = config.progress.exclude(copy_status=DataSyncProgress.Status.SUCCESS)
+    return set(backlog.values_list("table_name", flat=True).distinct())
 
 
 def _record_partitions(
-    config: SyncConfig, partitions: Iterable[Partition], known: dict[str, str]
+    config: SyncConfig, partitions: list[Partition], known: dict[str, str]
 ) -> None:
     newest = config.partitions.filter(state=SyncPartition.State.READY).last()
-    for partition in partitions:
-        SyncPartition.objects.update_or_create(
-            config=config,
-            name=partition.name,
-            defaults={
-                "opened_at": partition.opened_at,
-                "closed_at": partition.closed_at,
-                "state": partition.state.value,
-                "reason": partition.reason,
-                "sizes": {
+    SyncPartition.objects.bulk_create(
+        (
+            SyncPartition(
+                config=config,
+                name=partition.name,
+                opened_at=partition.opened_at,
+                closed_at=partition.closed_at,
+                state=partition.state.value,
+                reason=clean(partition.reason),
+                sizes={
                     table: {file.name: file.size for file in files}
                     for table, files in partition.files.items()
                 },
-            },
+            )
+            for partition in partitions
+        ),
+        batch_size=500,
+        update_conflicts=True,
+        unique_fields=["config", "name"],
+        update_fields=["opened_at", "closed_at", "state", "reason", "sizes"],
+    )
+    Event.objects.bulk_create(
+        Event(
+            config=config,
+            partition=partition.name,
+            kind=kind,
+            level=level,
+            message=clean(message),
         )
-        for kind, level, message in _news(partition, known, newest):
-            Event.record(config, kind, message, level=level, partition=partition.name)
+        for partition in partitions
+        for kind, level, message in _news(partition, known, newest)
+    )
 
 
 def _news(
@@ -199,7 +223,7 @@ def _entities(partitions: Iterable[Partition]) -> dict[str, Entity]:
 
 
 def _create_tables(
-    config: SyncConfig, discovery: Discovery
+    tables: list[SyncTable], behind: set[str], discovery: Discovery
 ) -> list[tuple[SyncTable, TargetError]]:
     """Give each selected table its target, also when it has no rows.
 
@@ -210,10 +234,10 @@ def _create_tables(
         p for p in discovery.partitions if p.state is PartitionState.READY
     )
     failures = []
-    for table in selected_tables(config):
-        behind = has_backlog(table)
-        entity = oldest.get(table.entity) if behind else newest_entity(table)
-        if entity is None or (behind and table.columns):
+    for table in tables:
+        has_backlog = table.entity in behind
+        entity = oldest.get(table.entity) if has_backlog else newest_entity(table)
+        if entity is None or (has_backlog and table.columns):
             continue
         known = {attribute for attribute, *_ in table.columns}
         if all(attribute.name in known for attribute in entity.attributes):
@@ -223,7 +247,7 @@ def _create_tables(
         except BusyError:
             continue  # the load that holds the table leaves it as it must be
         except TargetError as error:
-            if not behind:  # else its load meets the error and records it
+            if not has_backlog:  # else its load meets the error and records it
                 failures.append((table, error))
     return failures
 

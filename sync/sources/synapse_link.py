@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import BinaryIO
 from urllib.parse import unquote
@@ -26,7 +27,9 @@ MODEL = "model.json"
 # Synapse Link finalises a folder within seconds of its successor's birth; one
 # without data that is still not finalised after this time is a retry's remains.
 ABANDONED_AFTER = timedelta(hours=1)
-MODELS_KEPT = 8
+# Models are kept for the tables of a run to share. Equal entities are one object,
+# so that a model costs little more than the files it lists.
+MODELS_KEPT = 2_000
 
 _FOLDER = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d)[.:](\d\d)[.:](\d\d)(?:\.(\d{1,7}))?[Zz]?", re.ASCII
@@ -64,6 +67,7 @@ class SynapseLink:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._models: OrderedDict[str, Model] = OrderedDict()
+        self._entities: dict[str, Entity] = {}
         self._lock = threading.Lock()
 
     def marker(self) -> tuple[str, datetime]:
@@ -181,7 +185,7 @@ class SynapseLink:
         except SourceError as error:  # the tables that have files will meet it again
             reason = str(error)
         else:
-            self._remember(name, model)
+            model = self._remember(name, model)
             tables = _by_entity(tables, model)
             notes += model.warnings
         return Partition(
@@ -259,14 +263,24 @@ class SynapseLink:
                 f"{partition}: {error.message}",
                 where=f"{partition}/{error.where or MODEL}",
             ) from error
-        self._remember(partition, model)
-        return model
+        return self._remember(partition, model)
 
-    def _remember(self, partition: str, model: Model) -> None:
+    def _remember(self, partition: str, model: Model) -> Model:
         with self._lock:
+            model = replace(model, entities=tuple(map(self._shared, model.entities)))
             self._models[partition] = model
             while len(self._models) > MODELS_KEPT:
                 self._models.popitem(last=False)
+        return model
+
+    def _shared(self, entity: Entity) -> Entity:
+        known = self._entities.get(entity.name)
+        if known is None or known.attributes != entity.attributes:
+            self._entities[entity.name] = replace(entity, partitions=())
+            return entity
+        if not entity.partitions and known == entity:
+            return known
+        return replace(entity, attributes=known.attributes)
 
 
 def _time(name: str) -> datetime:

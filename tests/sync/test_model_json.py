@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sync import model_json
@@ -19,6 +19,8 @@ from sync.model_json import Attribute, Entity, FilePartition, Model, parse_model
 
 DATA = Path(__file__).parents[1] / "data"
 PATH = re.compile(r"(entities(\[\d+\](\.[A-Za-z$:]+(\[\d+\](\.[A-Za-z$:]+)*)?)?)?)?")
+# The machine may be busy: time is no measure here.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 json_values = st.recursive(
     st.none()
@@ -587,21 +589,25 @@ class TestRefusedPlaces:
 
 
 class TestAnyInput:
+    @unhurried
     @given(st.binary(max_size=200))
     @example(b"\xef\xbb\xbf{}")
     def test_any_bytes_parse_or_are_refused(self, data: bytes) -> None:
         with_refusals_let_through(data)
 
+    @unhurried
     @given(json_values)
     def test_any_json_parses_or_is_refused(self, value: object) -> None:
         with_refusals_let_through(json.dumps(value).encode())
 
+    @unhurried
     @given(model_like)
     def test_any_json_with_the_keys_of_a_model_parses_or_is_refused(
         self, value: object
     ) -> None:
         with_refusals_let_through(json.dumps({"entities": [value]}).encode())
 
+    @unhurried
     @given(st.data())
     def test_one_damaged_byte_parses_or_is_refused(self, data: st.DataObject) -> None:
         sound = bytearray(json.dumps(VALID, ensure_ascii=False).encode())
@@ -610,6 +616,7 @@ class TestAnyInput:
 
         with_refusals_let_through(bytes(sound))
 
+    @unhurried
     @given(st.data())
     def test_one_replaced_node_parses_or_its_place_is_named(
         self, data: st.DataObject
@@ -619,6 +626,7 @@ class TestAnyInput:
 
         check_path(replaced(VALID, path, value), path)
 
+    @unhurried
     @given(st.data())
     def test_one_removed_node_parses_or_its_place_is_named(
         self, data: st.DataObject

@@ -19,9 +19,13 @@ from sync.sources.csv_rows import RecordCounter, blocks, find_record
 
 DATA = Path(__file__).parents[2] / "data"
 BOM = b"\xef\xbb\xbf"
+# The machine may be busy: time is no measure here.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 block_sizes = st.integers(1, 40)
-patching = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+patching = settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 # Cells as a writer of CSV makes them: bare, or quoted with doubled quotes.
 bare = st.text(
@@ -160,6 +164,7 @@ class TestCounting:
 
         assert count([data]) == len(rows_of_python(data))
 
+    @unhurried
     @given(files())
     def test_valid_csv_has_the_records_that_python_reads(
         self, file: tuple[bytes, list[bytes]]
@@ -168,6 +173,7 @@ class TestCounting:
 
         assert count([data]) == len(rows_of_python(data))
 
+    @unhurried
     @given(files())
     def test_valid_csv_has_the_records_that_were_written(
         self, file: tuple[bytes, list[bytes]]
@@ -176,6 +182,7 @@ class TestCounting:
 
         assert count([data]) == len(written)
 
+    @unhurried
     @given(st.text(st.sampled_from('a",\r\n\\'), max_size=40), block_sizes)
     @example('a"\n"b\n', 1)
     @example('""""\n', 3)
@@ -186,12 +193,14 @@ class TestCounting:
 
         assert count(cut(data, size)) == count([data])
 
+    @unhurried
     @given(st.lists(st.binary(max_size=6)))
     def test_empty_blocks_change_nothing(self, parts: list[bytes]) -> None:
         padded = [b"", *(p for part in parts for p in (part, b""))]
 
         assert count(padded) == count([b"".join(parts)])
 
+    @unhurried
     @given(st.binary())
     def test_a_last_newline_counts_no_record(self, data: bytes) -> None:
         whole = data.replace(b'"', b"").rstrip(b"\n") + b"x"

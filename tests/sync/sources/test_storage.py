@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sync.errors import SourceError
@@ -23,6 +23,8 @@ from sync.sources.storage import Directory, Entry, Kind
 
 SECRET = b"the canary outside the root"
 INSIDE = b"a row of the export"
+# The machine may be busy: time is no measure here.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @dataclass
@@ -442,6 +444,7 @@ class TestContainment:
                 assert outcome(place.storage, "account/2026.csv") in {INSIDE, None}
 
     @every_access
+    @unhurried
     @given(
         st.lists(
             st.sampled_from(
@@ -474,6 +477,7 @@ class TestContainment:
         assert not (isinstance(found, list) and {"canary.csv", "export"} & {*found})
 
     @every_access
+    @unhurried
     @given(st.data())
     def test_the_true_path_of_the_canary_in_any_disguise_does_not_reach_it(
         self,

@@ -29,6 +29,9 @@ from sync.target.tables import (
     schema_exists,
 )
 
+# The machine may be busy: time is no measure here.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 SYSTEM_COLUMNS = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"]
 HOSTILE = [
     '"; drop table x; --',
@@ -156,6 +159,7 @@ class TestChooseName:
     ) -> None:
         assert choose_name(source, set()) == name
 
+    @unhurried
     @given(names, st.sets(names))
     def test_a_name_fits_and_is_free(self, source: str, taken: set[str]) -> None:
         name = choose_name(source, taken)
@@ -164,12 +168,14 @@ class TestChooseName:
         assert 0 < len(name.encode()) <= 63
         assert name == name.lower()
 
+    @unhurried
     @given(names, st.lists(names, unique=True))
     def test_the_same_inputs_give_the_same_name(
         self, source: str, taken: list[str]
     ) -> None:
         assert choose_name(source, taken) == choose_name(source, taken[::-1])
 
+    @unhurried
     @given(names, st.sets(names))
     def test_names_that_do_not_collide_have_no_influence(
         self, source: str, taken: set[str]
@@ -211,6 +217,7 @@ class TestColumnsFor:
             Column("amount", "amount", "numeric"),
         )
 
+    @unhurried
     @given(many_names)
     def test_no_two_attributes_share_a_column(self, attributes: list[str]) -> None:
         found = columns_for(texts(*(a for a in attributes if a != "Id")), ())
@@ -218,6 +225,7 @@ class TestColumnsFor:
         assert len({column.name for column in found}) == len(found)
         assert len({column.attribute for column in found}) == len(found)
 
+    @unhurried
     @given(many_names)
     @example(HOSTILE)
     def test_every_column_name_fits_postgresql(self, attributes: list[str]) -> None:
@@ -226,6 +234,7 @@ class TestColumnsFor:
             assert column.name == column.name.lower()
             assert column.name not in SYSTEM_COLUMNS
 
+    @unhurried
     @given(many_names)
     def test_the_same_entity_gives_the_same_columns(
         self, attributes: list[str]
@@ -234,6 +243,7 @@ class TestColumnsFor:
 
         assert columns_for(wanted, ()) == columns_for(wanted, ())
 
+    @unhurried
     @given(many_names, st.data())
     def test_columns_that_exist_never_change(
         self, attributes: list[str], data: st.DataObject
@@ -248,6 +258,7 @@ class TestColumnsFor:
         assert after[: len(before)] == before
         assert {c.attribute for c in after} == {"Id", *attributes}
 
+    @unhurried
     @given(many_names)
     def test_nothing_is_added_when_nothing_is_new(self, attributes: list[str]) -> None:
         wanted = texts(*(a for a in attributes if a != "Id"))
@@ -255,6 +266,7 @@ class TestColumnsFor:
 
         assert columns_for(wanted, before) == before
 
+    @unhurried
     @given(many_names)
     def test_columns_added_one_by_one_are_those_of_the_last_model(
         self, attributes: list[str]
@@ -266,6 +278,7 @@ class TestColumnsFor:
 
         assert found == columns_for(texts(*attributes), ())
 
+    @unhurried
     @given(many_names)
     def test_a_column_that_left_the_model_stays(self, attributes: list[str]) -> None:
         before = columns_for(texts(*(a for a in attributes if a != "Id")), ())
@@ -447,6 +460,7 @@ class TestStatements:
     def test_nothing_is_planned_when_nothing_is_new(self) -> None:
         assert plan(SALES, SALES.columns, "id", schema_exists=True) == []
 
+    @unhurried
     @given(names, names, many_names)
     def test_names_appear_in_statements_as_quoted_identifiers_only(
         self, schema: str, table: str, attributes: list[str]
