@@ -21,6 +21,8 @@ def main() -> None:
     except ImproperlyConfigured as error:
         sys.stderr.write(" ".join(str(error).split()) + "\n")
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except embedded.EmbeddedError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(5)

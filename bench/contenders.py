@@ -29,10 +29,12 @@ class Timing:
     """How long a step took, and what it needed.
 
     ``engine`` is what dvsync itself calls the load: without the start of Python and
-    Django and without discovery. ``peak`` is the highest resident memory in bytes.
+    Django and without discovery. ``cpu`` is that of the client and of PostgreSQL;
+    ``peak`` is the client's highest resident memory in bytes.
     """
 
     seconds: float
+    cpu: float
     peak: int
     engine: float | None = None
 
@@ -83,7 +85,7 @@ class Dvsync:
             raise WrongResultError(
                 f"{step.title}: syncnow says {table['status']} and {said}, not {true}."
             )
-        return Timing(done.seconds, done.peak, table["seconds"])
+        return Timing(done.seconds, done.cpu, done.peak, table["seconds"])
 
     def _manage(self, database: str, *arguments: str) -> _Finished:
         return _run(
@@ -138,13 +140,14 @@ class Psql:
             },
             stdin="\n".join(lines),
         )
-        return Timing(done.seconds, done.peak)
+        return Timing(done.seconds, done.cpu, done.peak)
 
 
 @dataclass(frozen=True)
 class _Finished:
     output: str
     seconds: float
+    cpu: float
     peak: int
 
 
@@ -186,4 +189,9 @@ def _run(
                 f"{errors.read()[-2000:]}"
             )
         unit = 1 if sys.platform == "darwin" else 1024
-        return _Finished(output.read(), seconds, usage.ru_maxrss * unit)
+        return _Finished(
+            output=output.read(),
+            seconds=seconds,
+            cpu=usage.ru_utime + usage.ru_stime,
+            peak=usage.ru_maxrss * unit,
+        )

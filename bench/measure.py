@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from psycopg import sql
@@ -69,7 +69,9 @@ def _run(
         first = (turn + number) % len(taking_part)
         for contender in [*taking_part[first:], *taking_part[:first]]:
             server.settle(database)
+            before = server.cpu()
             timing = contender.load(database, step)
+            timing = replace(timing, cpu=timing.cpu + server.cpu() - before)
             results.timings[step.title, contender.title].append(timing)
             say(f"  {step.title}: {contender.title} {timing.seconds:.2f} s")
         verify(server, database, taking_part, step)

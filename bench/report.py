@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -15,7 +16,6 @@ from bench.data import Step
 from bench.measure import COPIED, DVSYNC, MERGED, Results
 
 DOCUMENT = ROOT / "docs" / "performance.md"
-_ENGINE = "dvsync, the load alone"
 
 
 def machine(postgres: str) -> str:
@@ -33,10 +33,11 @@ def speed(results: Results, where: str) -> str:
     """Return the table of all steps and contenders."""
     repeats = len(next(iter(results.timings.values())))
     lines = [
-        f"Measured on {where}; {repeats} repeats.",
+        f"Measured on {where}; every step {repeats} times.",
         "",
-        "| step | by | best s | to psql | median s | to psql | rows/s | MB/s |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
+        "| step | by | best s | to psql | median s | to psql "
+        "| CPU s | to psql | rows/s |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for step in results.steps:
         lines += _step_lines(step, results)
@@ -50,33 +51,49 @@ def speed(results: Results, where: str) -> str:
 
 
 def _step_lines(step: Step, results: Results) -> list[str]:
-    seconds: dict[str, list[float]] = {}
-    for title in (DVSYNC, MERGED, COPIED):
-        timings = results.timings.get((step.title, title), [])
-        if timings:
-            seconds[title] = [timing.seconds for timing in timings]
-        if title == DVSYNC:
-            seconds[_ENGINE] = _engine(timings)
-    psql = seconds[MERGED]
-    lines = []
-    for title, values in seconds.items():
-        name = f"{step.title}, {step.lines:,} rows, {step.size / 1e6:.1f} MB"
-        cells = [
-            name if title == DVSYNC else "",
-            title,
-            f"{min(values):.2f}",
-            f"{min(values) / min(psql):.2f}",
-            f"{median(values):.2f}",
-            f"{median(values) / median(psql):.2f}",
-            f"{step.lines / median(values):,.0f}",
-            f"{step.size / 1e6 / median(values):.1f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+    found = {
+        title: results.timings[step.title, title]
+        for title in (DVSYNC, MERGED, COPIED)
+        if results.timings[step.title, title]
+    }
+    lines = [
+        _line(title, step, timings, found[MERGED]) for title, timings in found.items()
+    ]
+    engine = [
+        Timing(timing.engine, math.nan, 0)
+        for timing in found[DVSYNC]
+        if timing.engine is not None
+    ]
+    lines.insert(1, _line("dvsync, the load alone", step, engine, found[MERGED]))
+    name = f"{step.title}, {step.lines:,} rows, {step.size / 1e6:,.1f} MB"
+    return [f"| {name if line is lines[0] else ''} | {line} |" for line in lines]
 
 
-def _engine(timings: Sequence[Timing]) -> list[float]:
-    return [timing.engine for timing in timings if timing.engine is not None]
+def _line(
+    title: str, step: Step, timings: Sequence[Timing], psql: Sequence[Timing]
+) -> str:
+    best, usual = _seconds(timings)
+    best_psql, usual_psql = _seconds(psql)
+    cpu, cpu_psql = (
+        median(timing.cpu for timing in list_) for list_ in (timings, psql)
+    )
+    cells = [
+        title,
+        f"{best:.2f}",
+        f"{best / best_psql:.2f}",
+        f"{usual:.2f}",
+        f"{usual / usual_psql:.2f}",
+        f"{cpu:.2f}",
+        f"{cpu / cpu_psql:.2f}" if cpu_psql else "",
+        f"{step.lines / usual:,.0f}",
+    ]
+    return " | ".join("" if cell == "nan" else cell for cell in cells)
+
+
+def _seconds(timings: Sequence[Timing]) -> tuple[float, float]:
+    """Return the best and the median."""
+    seconds = [timing.seconds for timing in timings]
+    return min(seconds), median(seconds)
 
 
 def write(name: str, text: str, document: Path = DOCUMENT) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 import psycopg
@@ -38,16 +40,12 @@ class WrongResultError(Exception):
     """A contender did not load what it should have; its time means nothing."""
 
 
-@dataclass(frozen=True)
 class Server:
-    """An embedded server of our own."""
+    """An embedded server of our own; ``home`` holds its data and its log."""
 
-    data_dir: Path
-
-    @property
-    def host(self) -> str:
-        """The folder of its socket."""
-        return str(embedded.socket_dir(self.data_dir))
+    def __init__(self, data_dir: Path) -> None:
+        self.host = str(embedded.socket_dir(data_dir))
+        self.home = Path(self._show("data_directory")).parent
 
     def connect(self, database: str) -> psycopg.Connection[tuple[object, ...]]:
         """Connect as superuser, which CHECKPOINT and CREATE DATABASE need."""
@@ -66,13 +64,30 @@ class Server:
 
     def version(self) -> str:
         """Return the version of PostgreSQL."""
-        with self.connect("postgres") as connection:
-            text = connection.execute("SHOW server_version").fetchone()
-        return str(text[0]).split()[0] if text else "unknown"
+        return self._show("server_version").split()[0]
 
     def log(self) -> Path:
         """Return the server's log."""
-        return self.home() / "postgres.log"
+        return self.home / "postgres.log"
+
+    def cpu(self) -> float:
+        """Return the CPU seconds of all its processes so far, also of ended ones.
+
+        Where there is no /proc it is 0.
+        """
+        try:
+            pid_file = self.home / "data" / "postmaster.pid"
+            postmaster = int(pid_file.read_text().split()[0])
+            own = _times(postmaster)
+            while True:
+                children = sum(_children(postmaster))
+                before, own = own, _times(postmaster)
+                # Else one has ended meanwhile, and was counted twice or not at all.
+                if own.ended == before.ended:
+                    ticks = own.running + own.ended + children
+                    return ticks / os.sysconf("SC_CLK_TCK")
+        except OSError:
+            return 0.0
 
     def execute(self, database: str, *statements: sql.SQL | sql.Composed) -> None:
         """Execute statements one by one, each in a transaction of its own."""
@@ -91,20 +106,16 @@ class Server:
             "FROM {} AS t"
         ).format(table)
         with self.connect(database) as connection:
-            row = connection.execute(query).fetchone()
-        if row is None:
-            raise WrongResultError("PostgreSQL counted nothing.")
+            (row,) = connection.execute(query).fetchall()
         return Content(int(str(row[0])), int(str(row[1])))
 
-    def home(self) -> Path:
-        """Return the folder of its data and its log."""
+    def _show(self, setting: str) -> str:
         with self.connect("postgres") as connection:
-            row = connection.execute("SHOW data_directory").fetchone()
-        if row is None:
-            raise WrongResultError("PostgreSQL does not know its directory.")
-        return Path(str(row[0])).parent
+            query = "SELECT current_setting(%s)"
+            (row,) = connection.execute(query, [setting]).fetchall()
+        return str(row[0])
 
-    @contextmanager
+    @contextlib.contextmanager
     def database(self, name: str, template: str = "template1") -> Iterator[str]:
         """Make a database for a while."""
         self.execute(
@@ -120,13 +131,35 @@ class Server:
             self.execute("postgres", drop.format(sql.Identifier(name)))
 
 
-@contextmanager
+class _Times(NamedTuple):
+    """Ticks of the CPU: of a process that runs, and of its children that ended."""
+
+    parent: int
+    running: int
+    ended: int
+
+
+def _times(pid: int) -> _Times:
+    # The name of the program, in brackets, may hold anything.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    user, system, children_user, children_system = map(int, fields[11:15])
+    return _Times(int(fields[1]), user + system, children_user + children_system)
+
+
+def _children(postmaster: int) -> Iterator[int]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            child = _times(int(folder.name))
+            if child.parent == postmaster:
+                yield child.running + child.ended
+
+
+@contextlib.contextmanager
 def running(data_dir: Path, *, keep: bool) -> Iterator[Server]:
     """Run a server in a directory of its own; it and its data are gone afterwards."""
     data_dir.mkdir(parents=True)
     embedded.ensure(data_dir)
     server = Server(data_dir)
-    home = server.home()
     try:
         server.execute("postgres", *_QUIET)
         yield server
@@ -134,4 +167,4 @@ def running(data_dir: Path, *, keep: bool) -> Iterator[Server]:
         embedded.release(data_dir, _STOP_SECONDS)
         if not keep:
             # It may lie elsewhere, when its user cannot reach the directory.
-            shutil.rmtree(home, ignore_errors=True)
+            shutil.rmtree(server.home, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.db.backends.signals import connection_created
 
 
 class SyncAppConfig(AppConfig):
@@ -12,7 +13,9 @@ class SyncAppConfig(AppConfig):
     verbose_name = "Synchronisation"
 
     def ready(self) -> None:
-        """Arm the fault point that a test's environment names."""
+        """Prepare every connection; arm the fault point that a test names."""
         from sync import faultpoints
+        from sync.engine.session import prepare_connection
 
+        connection_created.connect(prepare_connection)
         faultpoints.arm_from_environment()

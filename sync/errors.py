@@ -95,10 +95,15 @@ PROBLEMS: dict[str, Problem] = {
     ),
     # PostgreSQL.
     "database_unavailable": Problem(
-        False, "Check that PostgreSQL runs and that DATABASE_URL is right."
+        False,
+        "Check that PostgreSQL runs, that DATABASE_URL is right, and that connections "
+        "are left (fewer --jobs need fewer).",
     ),
     "permission_denied": Problem(
         True, "Grant dvsync's role the privilege that the message names."
+    ),
+    "read_only": Problem(
+        False, "The database takes no writes now: a standby, or set read-only."
     ),
     "table_locked": Problem(
         False, "Another session holds a lock on the table; end it or wait."

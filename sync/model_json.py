@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NoReturn
 
 from sync.errors import ModelError
@@ -18,7 +19,7 @@ from sync.errors import ModelError
 MAX_BYTES = 64 * 1024 * 1024
 MAX_ENTITIES = 10_000
 MAX_ATTRIBUTES = 10_000
-MAX_NAME = 1_024
+MAX_NAME = 1_000  # bytes: names are keys of our own indexes
 ATTRIBUTES_KEPT = 100_000
 
 # Seen in exports, allowed by the CDM schema, or handled by other readers.
@@ -33,7 +34,7 @@ DATA_TYPES = frozenset(
 
 type_key = str.lower
 _KNOWN = frozenset(map(type_key, DATA_TYPES))
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Entity:
         return folded.index(name.lower()) if name.lower() in folded else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
     """A whole model.json; ``warnings`` say what was read in a second-best way."""
 
@@ -79,7 +80,11 @@ class Model:
 
     def entity(self, name: str) -> Entity | None:
         """Return the entity of exactly this name, or None."""
-        return next((e for e in self.entities if e.name == name), None)
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Entity]:
+        return {entity.name: entity for entity in self.entities}
 
 
 def parse_model(data: bytes) -> Model:
@@ -123,8 +128,8 @@ def _load(data: bytes) -> object:
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        names = [name for name, _ in pairs]
-        twin = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        twin = next(n for n, _ in pairs if n in seen or seen.add(n))  # type: ignore[func-returns-value]
         raise ModelError(f"model.json has the key {twin[:100]!r} twice in one object")
     return result
 
@@ -231,10 +236,10 @@ def _name(item: dict[str, object], path: str) -> str:
     name = item.get("name")
     if not isinstance(name, str) or not name.strip():
         _refuse(f"{path}.name", "must be a non-empty string", name)
-    if len(name) > MAX_NAME or _UNSAFE.search(name):
+    if _UNSAFE.search(name) or len(name.encode()) > MAX_NAME:
         _refuse(
             f"{path}.name",
-            f"must be at most {MAX_NAME} characters, none of them a control character",
+            f"must have at most {MAX_NAME} bytes and no control character",
             name,
         )
     return name
@@ -242,7 +247,9 @@ def _name(item: dict[str, object], path: str) -> str:
 
 def _refuse_twins(names: list[str], path: str) -> None:
     if len(set(names)) != len(names):
-        index = next(i for i, name in enumerate(names) if name in names[:i])
+        seen: set[str] = set()
+        twins = (i for i, n in enumerate(names) if n in seen or seen.add(n))  # type: ignore[func-returns-value]
+        index = next(twins)
         _refuse(f"{path}[{index}].name", "occurs a second time", names[index])
 
 

@@ -160,6 +160,11 @@ class SyncTable(models.Model):
             config_id=self.config_id, table_name=self.entity
         )
 
+    @property
+    def label(self) -> str:
+        """Return schema and name of the target, for people."""
+        return f"{self.config.schema_name}.{self.target_name}"
+
     def target(self) -> Table:
         """Return the target table as dvsync last made it."""
         columns = tuple(Column(*column) for column in self.columns)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models.fields.json import KeyTransform
+from django.db.models import F, Func, JSONField, TextField, Value
 
 from sync.errors import SourceError, SyncError
 from sync.model_json import Entity
 from sync.models import DataSyncProgress, SyncPartition, SyncTable
 from sync.sources.base import Source, TableFile
-from sync.target.tables import VERSION
+from sync.target.tables import MAX_COLUMNS, VERSION
 
 # One transaction takes partitions up to so many bytes, and one at least.
 BATCH_BYTES = 256 * 1024 * 1024
@@ -88,6 +88,7 @@ def _goes_alone(step: Step, table: SyncTable) -> bool:
     return (
         step.progress.copy_status == DataSyncProgress.Status.FAILURE
         or step.progress.was_killed
+        or len(names) >= MAX_COLUMNS
         or any(attribute not in names for attribute, *_ in table.columns)
     )
 
@@ -148,9 +149,16 @@ def _found(
     table: SyncTable, rows: list[DataSyncProgress]
 ) -> dict[str, tuple[datetime, dict[str, int] | None]]:
     """Return when each partition was opened and the sizes of the table's files."""
+    # Not KeyTransform, which takes a name of digits for an index.
+    sizes = Func(
+        F("sizes"),
+        Value(table.entity, output_field=TextField()),
+        function="jsonb_extract_path",
+        output_field=JSONField(),
+    )
     partitions = SyncPartition.objects.filter(
         config_id=table.config_id, name__in=[row.partition for row in rows]
-    ).values_list("name", "opened_at", KeyTransform(table.entity, "sizes"))
+    ).values_list("name", "opened_at", sizes)
     return {name: (opened_at, sizes) for name, opened_at, sizes in partitions}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from sync.engine.discovery import source_of
 from sync.errors import ConfigError, ModelError, SourceError
@@ -43,8 +43,8 @@ def create_config(
         name=_checked_name(name),
         location=_checked_location(location),
         schema_name=_checked_schema(schema or name),
-        include=list(include),
-        exclude=list(exclude),
+        include=_checked_globs(include),
+        exclude=_checked_globs(exclude),
     )
     model = _model(config, model_json)
     if SyncConfig.objects.filter(name=config.name).exists():
@@ -89,29 +89,53 @@ def _checked_name(name: str) -> str:
 
 
 def _checked_location(location: str) -> str:
-    path = Path(location).expanduser().absolute()
-    if not path.is_dir():
+    remedy = "Give the directory that holds Changelog/changelog.info."
+    try:
+        if not location.strip():
+            raise ConfigError("The location is empty", remedy=remedy)
+        path = Path(location).expanduser().absolute()
+        str(path).encode()
+        if path.is_dir():
+            return str(path)
         problem = "is not a directory" if path.exists() else "does not exist"
-        raise ConfigError(
-            f"{path} {problem}",
-            where=str(path),
-            remedy="Give the directory that holds Changelog/changelog.info.",
-        )
-    return str(path)
+    except UnicodeEncodeError:
+        path, problem = Path(ascii(location)), "is not UTF-8"
+    except (OSError, RuntimeError) as error:
+        path = Path(location)
+        problem = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    raise ConfigError(f"{path} {problem}", where=str(path), remedy=remedy)
 
 
 def _checked_schema(schema: str) -> str:
+    if not schema.strip() or not schema.isprintable():
+        raise ConfigError(
+            f"{schema!a} is no name for a schema of up to {MAX_NAME} bytes"
+        )
     name = choose_name(schema, ())
-    if name in RESERVED_SCHEMAS or name.startswith("pg_"):
+    if name in RESERVED_SCHEMAS | _own_schemas() or name.startswith("pg_"):
         raise ConfigError(
             f"The schema {name!r} is reserved",
             remedy="Choose another one with --schema.",
         )
-    if not name.strip() or not name.isprintable():
-        raise ConfigError(
-            f"{schema!r} is no name for a schema of up to {MAX_NAME} bytes"
-        )
     return name
+
+
+def _own_schemas() -> set[str]:
+    """Return the schemas in which tables of the application are, or would be made."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT unnest(current_schemas(false)) UNION SELECT current_user "
+            "UNION SELECT schemaname FROM pg_tables "
+            "WHERE tablename = 'django_migrations'"
+        )
+        return {str(name) for (name,) in cursor.fetchall()}
+
+
+def _checked_globs(globs: Sequence[str]) -> list[str]:
+    for glob in globs:
+        if not glob.isprintable():
+            raise ConfigError(f"{glob!a} is no glob of table names")
+    return list(globs)
 
 
 def _model(config: SyncConfig, uploaded: bytes | None) -> Model | None:

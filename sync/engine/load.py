@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
+import psycopg
 from django.conf import settings
 from django.db import transaction
 from psycopg import sql
@@ -41,6 +42,7 @@ from sync.models import (
 )
 from sync.sources.base import Source
 from sync.sources.row_widths import Widths
+from sync.target.failures import from_postgres
 from sync.target.merge import Merge, RowCounts, SystemColumns
 from sync.target.staging import Staging
 from sync.target.tables import IS_DELETE, KEY, SINK, VERSION, Table
@@ -123,7 +125,7 @@ def _next_load(
     """
     steps: list[Step] = []
     try:
-        with database_errors(table.entity):
+        with database_errors(table.label):
             table.refresh_from_db(fields=["columns", "last_partition"])
             steps = initiate_load(table, source, BATCH_BYTES)
         if not steps:
@@ -134,7 +136,7 @@ def _next_load(
             return False
         if not insist:
             _refuse_killer(first)
-        _attempt(table, steps, source, control)
+        steps = _attempt(table, steps, source, control)
     except _OutrunError:
         return True
     except PartitionError as failure:
@@ -159,7 +161,7 @@ def _after_failure(
 ) -> bool:
     """Record a failure and say whether to go on."""
     row = failure.progress
-    with database_errors(table.entity):
+    with database_errors(table.label):
         recorded = _record_failure(table, failure)
         faultpoints.reach("failure_recorded")
         if not recorded:
@@ -194,10 +196,14 @@ def _record_failure(table: SyncTable, failure: PartitionError) -> bool:
 
 def _attempt(
     table: SyncTable, steps: list[Step], source: Source, control: Control
-) -> None:
-    """Count the attempt, make the table fit, and load the batch."""
+) -> list[Step]:
+    """Count the attempt, make the table fit, and load the batch; return its steps.
+
+    When the merge of several partitions is refused for good, half of them are
+    tried, so that in the end the one at fault is met alone.
+    """
     rows = table.progress.filter(pk__in=[step.progress.pk for step in steps])
-    with database_errors(table.entity), transaction.atomic(durable=True):
+    with database_errors(table.label), transaction.atomic(durable=True):
         lock_or_busy(Namespace.TABLE, table.pk)
         _check_unapplied(rows, steps)
         rows.begin_attempt()
@@ -209,6 +215,9 @@ def _attempt(
         _take_back(table, rows.exclude(pk=failure.progress.pk), control)
         raise
     except SyncError as error:
+        if error.permanent and len(steps) > 1:
+            _take_back(table, rows, control)
+            return _attempt(table, steps[: len(steps) // 2], source, control)
         first = steps[0].progress
         _take_back(table, rows.exclude(pk=first.pk), control)
         raise PartitionError(first, error) from error
@@ -217,11 +226,12 @@ def _attempt(
         raise
     control.committed(table.pk)
     faultpoints.reach("committed")
+    return steps
 
 
 def _take_back(table: SyncTable, rows: ProgressQuerySet, control: Control) -> None:
     control.rolled_back(table.pk)
-    with database_errors(table.entity):
+    with database_errors(table.label):
         rows.take_back_attempt()
 
 
@@ -264,7 +274,7 @@ def _load_once(
     )
     try:
         with (
-            database_errors(table.entity),
+            database_errors(table.label),
             watchdog,
             transaction.atomic(durable=True),
             control.interruptible(raw_connection()),
@@ -283,7 +293,7 @@ def _load_once(
         if watchdog.bit:
             seconds = settings.STALL_SECONDS
             message = f"Nothing moved for {seconds} seconds; the load was given up"
-            raise TargetError("load_stalled", message, where=table.entity) from error
+            raise TargetError("load_stalled", message, where=table.label) from error
         raise
 
 
@@ -302,7 +312,10 @@ def _move(
     target = table.target()
     columns = [target.column(attribute.name) for attribute in entity.attributes]
     staging = Staging(
-        cursor, [column for column in columns if column], entity.position(KEY) or 0
+        cursor,
+        [column for column in columns if column],
+        entity.position(KEY) or 0,
+        partitioned=len(steps) > 1,
     )
     staging.create()
     faultpoints.reach("staging_created")
@@ -321,11 +334,17 @@ def _move(
                 )
             except (RowError, SourceError) as error:
                 raise PartitionError(step.progress, error) from error
+            except psycopg.Error as error:
+                failure = from_postgres(error, file.path)
+                if failure.permanent:
+                    raise PartitionError(step.progress, failure) from error
+                raise
             done += file.size
         faultpoints.reach("partition_copied")
     show_phase(cursor, table.pk, "merge", done)
     control.beat(table.pk)
-    merge = Merge(cursor, staging, _system(entity), target, TOMBSTONES, table.pk)
+    system = _system(entity, target)
+    merge = Merge(cursor, staging, system, target, TOMBSTONES, table.pk)
     counts = merge.run(rows)
     return [counts[number] for number in rows]
 
@@ -346,9 +365,12 @@ def _widths(entity: Entity, target: Table) -> Widths:
     return Widths(full, is_delete + 1)
 
 
-def _system(entity: Entity) -> SystemColumns:
+def _system(entity: Entity, target: Table) -> SystemColumns:
+    live = {c.attribute.lower(): c.name for c in reversed(target.columns)}
     return SystemColumns(
         version=entity.position(VERSION),
         sink=entity.position(SINK),
         is_delete=entity.position(IS_DELETE),
+        live_version=live.get(VERSION.lower()),
+        live_sink=live.get(SINK.lower()),
     )

@@ -5,6 +5,8 @@ A lock of a killed loader is freed by PostgreSQL itself: nothing can go stale.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 from django.db import connection
@@ -15,6 +17,7 @@ class Namespace(IntEnum):
 
     CONFIG = 1_685_484_398
     TABLE = 1_685_484_399
+    MIGRATION = 1_685_484_400
 
 
 class BusyError(Exception):
@@ -34,3 +37,15 @@ def lock_or_busy(namespace: Namespace, number: int) -> None:
         row = cursor.fetchone()
     if not row or not row[0]:
         raise BusyError
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Hold the migration's lock for the block, over any transactions in it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s, 0)", [Namespace.MIGRATION])
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s, 0)", [Namespace.MIGRATION])

@@ -9,7 +9,7 @@ from sync.engine.control import Control
 from sync.errors import RowError, SourceError
 from sync.model_json import Entity
 from sync.sources.base import Source, TableFile
-from sync.sources.csv_rows import Record, RecordCounter, blocks, find_record
+from sync.sources.csv_rows import Record, RecordCounter, blocks, find_record, record_at
 from sync.sources.row_widths import BadWidthError, Widths, padded
 from sync.target.staging import CopyRefusedError, Staging
 
@@ -110,9 +110,11 @@ def _explain(
 ) -> RowError:
     state = refused.error.sqlstate or ""
     record = None
-    if refused.record is not None:
+    if refused.line is not None:
         with source.open(file) as raw:
-            record = find_record(raw, refused.record)
+            number = record_at(raw, refused.line)
+        with source.open(file) as raw:
+            record = find_record(raw, number)
     cells = record.cells() if record else []
     said = refused.error.diag.message_primary or str(refused.error)
     column = refused.column

@@ -55,7 +55,7 @@ def ensure_table(table: SyncTable, entity: Entity) -> None:
     """
     for attempt in range(1, DDL_TRIES + 1):
         try:
-            with database_errors(_name(table)):
+            with database_errors(table.label):
                 _ensure(table, entity)
         except TargetError as error:
             if error.code != "table_locked" or attempt == DDL_TRIES:
@@ -97,11 +97,7 @@ def _record(table: SyncTable, entity: Entity) -> None:
     table.record_columns(columns)
     new = ", ".join(column.name for column in columns[len(existing) :])
     if existing:
-        kind, message = "columns_added", f"{_name(table)} has new columns: {new}"
+        kind, message = "columns_added", f"{table.label} has new columns: {new}"
     else:
-        kind, message = "table_created", f"{_name(table)} with {len(columns)} columns"
+        kind, message = "table_created", f"{table.label} with {len(columns)} columns"
     Event.record(table.config, kind, message, table_name=table.entity)
-
-
-def _name(table: SyncTable) -> str:
-    return f"{table.config.schema_name}.{table.target_name}"

@@ -8,6 +8,7 @@ from typing import cast
 
 import psycopg
 from django.db import DatabaseError, InterfaceError, connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import Cursor
 
 from sync.errors import TargetError
@@ -16,6 +17,26 @@ from sync.target.failures import from_postgres
 # A lock that a user holds on a target is waited for so long, then the load fails
 # and tries again later.
 LOCK_TIMEOUT = "10s"
+
+
+def prepare_connection(connection: BaseDatabaseWrapper, **_: object) -> None:
+    """Set what all of dvsync relies on, whatever the role's or database's defaults.
+
+    To be called for every new connection. Only settings that the server knows.
+    """
+    if connection.vendor != "postgresql":
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config(s.name, s.value, false) FROM (VALUES "
+            "('datestyle', 'iso, mdy'), ('array_nulls', 'on'), "
+            "('statement_timeout', '0'), ('transaction_timeout', '0'), "
+            "('idle_in_transaction_session_timeout', '0'), "
+            "('default_transaction_isolation', 'read committed')"
+            ") AS s (name, value) "
+            "WHERE current_setting(s.name, true) IS DISTINCT FROM s.value "
+            "AND current_setting(s.name, true) IS NOT NULL"
+        )
 
 
 def raw_connection() -> psycopg.Connection[tuple[object, ...]]:
@@ -38,7 +59,6 @@ def prepare_session(cursor: Cursor[tuple[object, ...]]) -> None:
         "SELECT set_config(name, value, true) FROM (VALUES "
         "('timezone', 'UTC'), ('datestyle', 'iso, mdy'), "
         "('client_connection_check_interval', '2s'), "
-        "('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), "
         "('lock_timeout', %s)) AS setting (name, value)",
         [LOCK_TIMEOUT],
     )

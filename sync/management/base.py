@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import HelpFormatter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from django.core.management import call_command
@@ -16,8 +20,10 @@ from django.core.management.base import (
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from sync.engine.locks import one_at_a_time
 from sync.engine.session import database_errors
 from sync.errors import SyncError, TargetError
+from sync.management.display import printable
 
 USAGE, TABLES_FAILED, SOURCE_FAILED, DATABASE_FAILED = 2, 3, 4, 5
 BUSY, INTERRUPTED = 6, 130
@@ -85,12 +91,32 @@ class DvsyncCommand(BaseCommand):
         raise CommandError(describe(error), returncode=returncode) from error
 
     def _migrate_first_time(self) -> None:
+        if self._is_migrated():
+            return
+        with one_at_a_time():
+            if not self._is_migrated():
+                self.say("Creating dvsync's own tables (manage.py migrate).")
+                call_command("migrate", verbosity=0, stdout=sys.stderr)
+
+    def _is_migrated(self) -> bool:
         loader = MigrationExecutor(connection).loader
-        if ("sync", "0001_initial") not in loader.applied_migrations:
-            self.say("Creating dvsync's own tables (manage.py migrate).")
-            call_command("migrate", verbosity=0, stdout=sys.stderr)
+        return ("sync", "0001_initial") in loader.applied_migrations
 
 
 def describe(error: SyncError) -> str:
     """Return an error and its remedy on two lines."""
-    return f"{error}\n{error.remedy}"
+    return f"{printable(str(error))}\n{error.remedy}"
+
+
+@contextmanager
+def stdout_may_close() -> Iterator[None]:
+    """Let a reader of stdout go away, as ``head`` does, without ado.
+
+    The work is done and committed then: the exit code must tell of it.
+    """
+    try:
+        yield
+    except OSError:
+        # Python flushes stdout once more at its end.
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)

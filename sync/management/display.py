@@ -115,7 +115,7 @@ class Bars(Display):
     def begin(self, table: SyncTable, size: int) -> None:
         """Show a bar for the table."""
         with self._bars_lock:
-            task = self._progress.add_task(table.entity, total=size)
+            task = self._progress.add_task(printable(table.entity), total=size)
             self._tasks[table.pk] = task
             total = self._progress.tasks[0].total or 0
             self._progress.update(self._total, total=total + size)
@@ -147,15 +147,22 @@ class Bars(Display):
 
 def summary(table: SyncTable, result: LoadResult) -> str:
     """Return one line about a table's load."""
-    name = f"{table.config.schema_name}.{table.target_name}"
+    name = printable(table.label)
     if result.error is not None:
-        return f"{name}: {result.status}: {result.error}"
+        return f"{name}: {result.status}: {printable(str(result.error))}"
     rows = result.rows
     return (
         f"{name}: {result.status}, {folders(result.partitions)}, "
         f"{rows.inserted} inserted, {rows.updated} updated, {rows.deleted} deleted, "
         f"{rows.unchanged} unchanged"
     )
+
+
+def printable(text: str) -> str:
+    """Return a text of an export without what a terminal would obey."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def folders(number: int) -> str:

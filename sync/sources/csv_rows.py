@@ -22,11 +22,15 @@ _ALL_BUT_STRUCTURE = bytes(set(range(256)) - set(b'"\n'))
 
 
 class RecordCounter:
-    """Counts the records of a file that is fed to it block by block."""
+    """Counts the records of a file that is fed to it block by block.
+
+    ``ended`` are those whose line end was met, ``inside`` says whether the last byte
+    is inside quotes.
+    """
 
     def __init__(self) -> None:
-        self._ended = 0
-        self._inside = False
+        self.ended = 0
+        self.inside = False
         self._open_end = False
 
     def feed(self, block: bytes) -> None:
@@ -35,14 +39,14 @@ class RecordCounter:
             return
         parts = block.translate(None, _ALL_BUT_STRUCTURE).split(b'"')
         # Without other bytes, the length of a part is its number of newlines.
-        self._ended += sum(map(len, parts[self._inside :: 2]))
-        self._inside ^= (len(parts) - 1) % 2 == 1
-        self._open_end = self._inside or not block.endswith(b"\n")
+        self.ended += sum(map(len, parts[self.inside :: 2]))
+        self.inside ^= (len(parts) - 1) % 2 == 1
+        self._open_end = self.inside or not block.endswith(b"\n")
 
     @property
     def total(self) -> int:
         """Records so far; a last one without its newline counts."""
-        return self._ended + self._open_end
+        return self.ended + self._open_end
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,9 @@ class Record:
 def blocks(stream: BinaryIO) -> Iterator[bytes]:
     """Read a file in blocks, without a byte order mark at its start."""
     block = stream.read(BLOCK)
-    if block.startswith(BOM):
-        block = block[len(BOM) :] or stream.read(BLOCK)
+    while len(block) < len(BOM) and (more := stream.read(BLOCK)):
+        block += more
+    block = block.removeprefix(BOM) or stream.read(BLOCK)
     while block:
         yield block
         block = stream.read(BLOCK)
@@ -76,14 +81,70 @@ def find_record(stream: BinaryIO, number: int) -> Record | None:
     counter, line = RecordCounter(), 1
     source = blocks(stream)
     for block in source:
-        before = counter.total - counter._open_end
-        inside = counter._inside
+        before, inside = counter.ended, counter.inside
         counter.feed(block)
-        if counter._ended >= number - 1:
+        if counter.ended >= number - 1:
             start, newlines = _nth_end(block, number - 1 - before, inside)
-            return _read_record(block[start:], source, line + newlines)
+            raw = _first_record(block[start:], source)
+            return Record(line + newlines, raw) if raw else None
         line += block.count(b"\n")
     return None
+
+
+def record_at(stream: BinaryIO, copy_line: int) -> int:
+    """Return the number of the record that COPY means by a line of an error.
+
+    COPY counts a line for each record, and one more for each newline inside quotes;
+    for each carriage return instead in the first record, where it does not know the
+    file's line ends yet, and in files whose lines end in CR LF.
+    """
+    reader = _CopyLines()
+    for block in blocks(stream):
+        for piece in _pieces(block):
+            reader.feed(piece)
+            if reader.counted >= copy_line:
+                return reader.records
+    return reader.records + 1
+
+
+class _CopyLines:
+    """Counts lines as COPY does, fed with pieces that end at a newline at most."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.counted = 0
+        self._inside = False
+        self._embedded = 0
+        self._carriages = 0
+        self._lf = False
+        self._last = b""
+
+    def feed(self, piece: bytes) -> None:
+        parts = piece.split(b'"')
+        within = parts[not self._inside :: 2]
+        self._carriages += sum(part.count(b"\r") for part in within)
+        self._embedded += sum(part.count(b"\n") for part in within)
+        self._inside ^= (len(parts) - 1) % 2 == 1
+        if piece.endswith(b"\n") and not self._inside:
+            self._end_record((self._last + piece).endswith(b"\r\n"))
+        self._last = piece[-1:]
+
+    def _end_record(self, crlf: bool) -> None:
+        self.records += 1
+        self.counted += 1
+        self.counted += self._embedded if self._lf else self._carriages
+        if self.records == 1:
+            self._lf = not crlf
+        self._embedded = self._carriages = 0
+
+
+def _pieces(block: bytes) -> Iterator[bytes]:
+    start = 0
+    while (newline := block.find(b"\n", start)) >= 0:
+        yield block[start : newline + 1]
+        start = newline + 1
+    if start < len(block):
+        yield block[start:]
 
 
 def _nth_end(block: bytes, number: int, inside: bool) -> tuple[int, int]:
@@ -98,15 +159,15 @@ def _nth_end(block: bytes, number: int, inside: bool) -> tuple[int, int]:
     return offset, newlines
 
 
-def _read_record(rest: bytes, source: Iterator[bytes], line: int) -> Record | None:
-    while len(rest) < RECORD_SHOWN:
+def _first_record(rest: bytes, source: Iterator[bytes]) -> bytes:
+    """Return the first record, with its line end, or its first bytes."""
+    while True:
         counter = RecordCounter()
         counter.feed(rest)
-        if counter._ended:
+        if counter.ended:
             end, _ = _nth_end(rest, 1, inside=False)
-            return Record(line, rest[:end])
-        block = next(source, b"")
+            return rest[: min(end, RECORD_SHOWN)]
+        block = next(source, b"") if len(rest) < RECORD_SHOWN else b""
         if not block:
-            break
+            return rest[:RECORD_SHOWN]
         rest += block
-    return Record(line, rest[:RECORD_SHOWN]) if rest else None

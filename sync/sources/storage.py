@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from typing import BinaryIO, NoReturn, Protocol
 
 from sync.errors import SourceError
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 
 class Kind(Enum):
     """What an entry of a folder is."""
@@ -27,6 +30,7 @@ class Kind(Enum):
     FOLDER = "folder"
     LINK = "symbolic link"
     OTHER = "special file"
+    UNNAMEABLE = "name with bytes that are no text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,9 @@ class Directory:
 
 
 def _entry(item: os.DirEntry[str]) -> Entry:
+    if not _is_text(item.name) or _CONTROL.search(item.name):
+        shown = os.fsencode(item.name).decode(errors="backslashreplace")
+        return Entry(ascii(shown)[1:-1], Kind.UNNAMEABLE)
     if item.is_symlink():
         return Entry(item.name, Kind.LINK)
     if item.is_dir(follow_symlinks=False):
@@ -141,9 +148,19 @@ def _entry(item: os.DirEntry[str]) -> Entry:
     return Entry(item.name, Kind.OTHER)
 
 
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _open(name: str, flags: int, folder: int, path: str) -> int:
-    if name in {"", ".", ".."} or "/" in name or "\0" in name:
-        raise SourceError("unsafe_path", f"{path!r} is not a plain path", where=path)
+    odd = path.startswith("/") or "\0" in path or "\\" in path or not _is_text(path)
+    if odd or name in {"", ".", ".."}:
+        shown = repr(path)
+        raise SourceError("unsafe_path", f"{shown} is not a plain path", where=shown)
     try:
         return os.open(name, flags, dir_fd=folder)
     except OSError as error:

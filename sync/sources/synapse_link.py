@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from typing import BinaryIO
 from urllib.parse import unquote
 
 from sync.errors import ModelError, SourceError
-from sync.model_json import MAX_BYTES, Entity, Model, parse_model
+from sync.model_json import MAX_BYTES, Entity, FilePartition, Model, parse_model
 from sync.sources.base import Discovery, Partition, PartitionState, TableFile
 from sync.sources.storage import Entry, Kind, Storage
 
@@ -134,10 +134,17 @@ class SynapseLink:
         model = self._model(partition)
         files: tuple[TableFile, ...] = ()
         path = f"{partition}/{table}"
-        for entry in _table_folders(self._storage.entries(partition)):
-            if _table_name(entry.name, model) == table:
-                path = f"{partition}/{entry.name}"
-                files, _ = self._csv_files(path, entry.kind)
+        try:
+            files, _ = self._csv_files(path, Kind.FOLDER)
+        except SourceError as error:
+            if error.code != "file_missing":
+                raise
+            folders = list(_table_folders(self._storage.entries(partition)))
+            names = _table_names([folder.name for folder in folders], model)
+            for folder in folders:
+                if names[folder.name] == table:
+                    path = f"{partition}/{folder.name}"
+                    files, _ = self._csv_files(path, folder.kind)
         if missing := _missing(entity, files):
             raise SourceError(
                 "file_missing",
@@ -186,8 +193,8 @@ class SynapseLink:
             reason = str(error)
         else:
             model = self._remember(name, model)
-            tables = _by_entity(tables, model)
-            notes += model.warnings
+            tables, unlisted = _by_entity(tables, model)
+            notes += model.warnings + unlisted
         return Partition(
             name,
             _time(name),
@@ -203,7 +210,11 @@ class SynapseLink:
         self, name: str, entries: list[Entry]
     ) -> tuple[dict[str, tuple[TableFile, ...]], tuple[str, ...]]:
         tables: dict[str, tuple[TableFile, ...]] = {}
-        notes: list[str] = []
+        notes = [
+            f"{name}/{entry.name} is a {entry.kind.value} and is not read"
+            for entry in entries
+            if entry.kind is Kind.UNNAMEABLE
+        ]
         for entry in _table_folders(entries):
             try:
                 files, passed_over = self._csv_files(f"{name}/{entry.name}", entry.kind)
@@ -234,9 +245,9 @@ class SynapseLink:
                 continue
             if not entry.name.lower().endswith(".csv"):
                 notes.append(f"{path} is no CSV file and is not read")
-            elif entry.kind is Kind.LINK:
+            elif entry.kind in {Kind.LINK, Kind.UNNAMEABLE}:
                 raise SourceError(
-                    "unsafe_path", f"{path} is a symbolic link", where=path
+                    "unsafe_path", f"{path} is a {entry.kind.value}", where=path
                 )
             elif entry.kind is not Kind.FILE:
                 notes.append(f"{path} is a {entry.kind.value} and is not read")
@@ -311,35 +322,60 @@ def _without_model(
     return PartitionState.WAITING, f"has {said}"
 
 
-def _table_name(folder: str, model: Model) -> str:
-    """Return the name of the entity whose rows the folder holds, else its own name.
+def _table_names(folders: Iterable[str], model: Model) -> dict[str, str]:
+    """Return, for each table folder, the entity whose rows it holds.
 
-    The format says they are equal; a copy through a system that folds case may
-    have changed the case, which is accepted where it is not ambiguous.
+    The format says that their names are equal; a copy through a system that folds
+    case may have changed the case, which is accepted where only one folder and one
+    entity can be meant. Other folders keep their own name, which no entity has.
     """
-    if model.entity(folder) is not None:
-        return folder
-    alike = [e.name for e in model.entities if e.name.lower() == folder.lower()]
-    return alike[0] if len(alike) == 1 else folder
+    names = {folder: folder for folder in folders}
+    entities = {entity.name for entity in model.entities}
+    alike: dict[str, list[str]] = {}
+    for name in (*entities, *(f for f in names if f not in entities)):
+        alike.setdefault(name.lower(), []).append(name)
+    for folder in names:
+        group = alike[folder.lower()]
+        owner = group[0] if len(group) == 2 and group[0] in entities else folder
+        if folder not in entities and owner not in names:
+            names[folder] = owner
+    return names
 
 
 def _by_entity(
     tables: Mapping[str, tuple[TableFile, ...]], model: Model
-) -> dict[str, tuple[TableFile, ...]]:
-    """Name the tables as the model does, and add those whose files are missing."""
-    named = {_table_name(folder, model): files for folder, files in tables.items()}
+) -> tuple[dict[str, tuple[TableFile, ...]], tuple[str, ...]]:
+    """Name the tables as the model does, and add those whose files are missing.
+
+    Also return a note for every table with files that the model does not list.
+    """
+    names = _table_names(tables, model)
+    named = {names[folder]: files for folder, files in tables.items()}
+    notes = []
     for entity in model.entities:
+        files = named.get(entity.name, ())
+        listed = {name for p in entity.partitions for name in _file_names(p)}
+        if unlisted := [file.name for file in files if file.name not in listed]:
+            notes.append(
+                f"model.json does not list {', '.join(unlisted)} of {entity.name}; "
+                "read all the same"
+            )
         if entity.name not in named and _missing(entity, ()):
             named[entity.name] = ()
-    return named
+    return named, tuple(notes)
+
+
+def _file_names(partition: FilePartition) -> tuple[str, str, str]:
+    """Return the names that a listed file may have; a location is never a path."""
+    by_location = unquote(partition.location).rpartition("/")[2].partition("?")[0]
+    return by_location, f"{partition.name}.csv", partition.name
 
 
 def _missing(entity: Entity, files: tuple[TableFile, ...]) -> str | None:
     """Return the name of a file that the model lists but the folder lacks."""
     present = {file.name for file in files}
     for partition in entity.partitions:
-        by_name = f"{partition.name}.csv"
-        by_location = unquote(partition.location).rpartition("/")[2].partition("?")[0]
-        if not present & {by_name, by_location, partition.name}:
-            return by_location or by_name
+        names = _file_names(partition)
+        if present.isdisjoint(names):
+            return names[0] or names[1]
     return None

@@ -16,7 +16,9 @@ _CODES = {
     "40": "database_conflict",
     "57014": "database_conflict",
     "55": "table_locked",
-    "25006": "permission_denied",
+    "25006": "read_only",
+    "25P03": "database_conflict",
+    "25P04": "database_conflict",
     "42501": "permission_denied",
     "54": "target_limit",
     "23": "target_altered",
@@ -39,4 +41,6 @@ def from_postgres(error: psycopg.Error, where: str = "") -> TargetError:
         prefixes = (state[:length] for length in range(5, 1, -1))
         code = next((_CODES[p] for p in prefixes if p in _CODES), "database_refused")
     said = error.diag.message_primary or str(error).strip() or type(error).__name__
+    if error.diag.message_detail:
+        said = f"{said} ({error.diag.message_detail[:300]})"
     return TargetError(code, f"PostgreSQL says: {said}", where=where)

@@ -7,12 +7,12 @@ the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from psycopg import Cursor, sql
 
 from sync import faultpoints
+from sync.errors import TargetError
 from sync.target.staging import PARTITION, RELATION, Staging
 from sync.target.tables import Column, Table
 from sync.target.types import TIMESTAMP
@@ -20,6 +20,10 @@ from sync.target.types import TIMESTAMP
 WINNERS = sql.Identifier("pg_temp", "dvsync_winners")
 # PostgreSQL rounds 9999-12-31T23:59:59.9999999 up to a year that clients refuse.
 LAST_MOMENT = sql.SQL("timestamptz '9999-12-31 23:59:59.999999+00'")
+
+
+# The count that a winner's action goes into.
+_COUNTS = {"insert": "inserted", "delete": "deleted", "missing": "missing"}
 
 
 @dataclass(slots=True)
@@ -39,11 +43,17 @@ class RowCounts:
 
 @dataclass(frozen=True)
 class SystemColumns:
-    """Positions in the staging table of the columns that order changes."""
+    """The columns that order changes.
+
+    Positions in the staging table, and names in the target, which may still have a
+    column that the model of these changes lacks.
+    """
 
     version: int | None
     sink: int | None
     is_delete: int | None
+    live_version: str | None
+    live_sink: str | None
 
 
 class Merge:
@@ -69,28 +79,51 @@ class Merge:
         self._table_id = sql.Literal(table_id)
         self._key_column = staging.columns[staging.key]
         self._key = sql.Identifier(self._key_column.name)
+        # Partitions are numbered from 0; a load of one has no column for it.
+        self._partition: sql.Composable = sql.SQL("0")
+        if staging.partitioned:
+            self._partition = sql.SQL("s.{}").format(PARTITION)
 
     def run(self, rows: dict[int, int]) -> dict[int, RowCounts]:
-        """Apply everything; ``rows`` holds the rows read per partition number."""
+        """Apply everything; ``rows`` holds the rows read per partition number.
+
+        Raises ``TargetError`` when the target did not take what it was given.
+        """
         counts = {partition: RowCounts() for partition in rows}
         self._choose_winners()
         faultpoints.reach("winners_chosen")
-        steps: list[tuple[str, str, Callable[[], sql.Composed]]] = [
-            ("deleted", "rows_deleted", self._delete),
-            ("updated", "rows_updated", self._update),
-            ("inserted", "rows_inserted", self._insert),
-            ("missing", "tombstones_written", self._missing),
-        ]
+        for partition, action, number in self._winners():
+            setattr(counts[partition], _COUNTS[action], number)
+        self._do("delete", self._delete(), sum(c.deleted for c in counts.values()))
+        faultpoints.reach("rows_deleted")
+        for partition, number in self._update():
+            counts[partition].updated = number
+        faultpoints.reach("rows_updated")
+        self._do("insert", self._insert(), sum(c.inserted for c in counts.values()))
+        faultpoints.reach("rows_inserted")
         self._remember_deletes()
         self._forget_deletes()
-        for name, point, statement in steps:
-            for partition, number in self._count(statement()):
-                setattr(counts[partition], name, number)
-            faultpoints.reach(point)
+        faultpoints.reach("tombstones_written")
         for partition, read in rows.items():
             count = counts[partition]
             count.unchanged = read - count.inserted - count.updated - count.deleted
         return counts
+
+    def _winners(self) -> list[tuple[int, str, int]]:
+        """Return the number of winners by partition and action, but of updates."""
+        self._execute(
+            "SELECT partition, action, count(*) FROM {winners} "
+            "WHERE action <> 'update' GROUP BY partition, action"
+        )
+        return [(int(str(p)), str(a), int(str(n))) for p, a, n in self._cursor]
+
+    def _do(self, verb: str, statement: sql.Composed, expected: int) -> None:
+        self._cursor.execute(statement)
+        if self._cursor.rowcount != expected:
+            raise TargetError(
+                "target_altered",
+                f"The table let {self._cursor.rowcount} of {expected} rows {verb}",
+            )
 
     def _execute(self, statement: str, **parts: sql.Composable) -> None:
         self._cursor.execute(self._compose(statement, **parts))
@@ -104,13 +137,9 @@ class Merge:
             table_id=self._table_id,
             key=self._key,
             staged_key=self._staging.column(self._staging.key),
-            partition=PARTITION,
+            partition=self._partition,
             **parts,
         )
-
-    def _count(self, statement: sql.Composed) -> list[tuple[int, int]]:
-        self._cursor.execute(statement)
-        return [(int(str(p)), int(str(n))) for p, n in self._cursor.fetchall()]
 
     # Which change wins.
 
@@ -151,16 +180,17 @@ class Merge:
         """Return the select of every staged change with its effective version."""
         version: sql.Composable = sql.SQL("-1::bigint")
         joins: sql.Composable = sql.SQL("")
+        own: sql.Composable = sql.SQL("NULL::bigint")
         if self._system.version is not None:
             own = self._staged(self._system.version)
-            if self._any_versionless():
-                version, joins = self._effective_version(own), self._known_versions()
-            else:
-                version = sql.SQL("{}::bigint").format(own)
+        if not self._any_versionless():
+            version = sql.SQL("{}::bigint").format(own)
+        elif self._system.live_version is not None:
+            version, joins = self._effective_version(own), self._known_versions()
         return self._compose(
             """
             SELECT s.{staged_key} AS key, s.ctid AS position,
-                s.{partition} AS partition, {version} AS version,
+                {partition} AS partition, {version} AS version,
                 {is_delete} AS is_delete, {sink} AS sink
             FROM {staging} AS s {joins}
             """,
@@ -170,7 +200,7 @@ class Merge:
             joins=joins,
         )
 
-    def _effective_version(self, own: sql.Composed) -> sql.Composed:
+    def _effective_version(self, own: sql.Composable) -> sql.Composed:
         """Return the version of a change, for a delete without one the highest known.
 
         Known before it are the live row's, the tombstone's, and those of the
@@ -182,7 +212,7 @@ class Merge:
             WHEN {is_delete} THEN greatest({live_version}, coalesce(d.version, -1),
                 max({own}) OVER (
                     PARTITION BY s.{staged_key}
-                    ORDER BY s.{partition}, {sink}, {is_delete}, s.ctid
+                    ORDER BY {partition}, {sink}, {is_delete}, s.ctid
                     ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))
             ELSE -1 END::bigint
             """,
@@ -231,37 +261,38 @@ class Merge:
         return sql.SQL("coalesce({}, '-infinity')").format(self._value(index))
 
     def _live_version(self) -> sql.Composable:
-        index = self._system.version
-        if index is None:
+        if self._system.live_version is None:
             return sql.SQL("-1")
-        return sql.SQL("coalesce({}, -1)").format(self._live(index))
+        name = sql.Identifier(self._system.live_version)
+        return sql.SQL("coalesce(t.{}, -1)").format(name)
 
     def _live_sink(self) -> sql.Composable:
-        index = self._system.sink
-        if index is None:
+        if self._system.live_sink is None:
             return sql.SQL("'-infinity'::timestamptz")
-        return sql.SQL("coalesce({}, '-infinity')").format(self._live(index))
+        name = sql.Identifier(self._system.live_sink)
+        return sql.SQL("coalesce(t.{}, '-infinity')").format(name)
 
     # Applying the winners.
 
     def _delete(self) -> sql.Composed:
         return self._compose(
             """
-            WITH done AS (
-                DELETE FROM {target} AS t USING {winners} AS w
-                WHERE t.{key} = w.key AND w.action = 'delete' RETURNING w.partition)
-            SELECT partition, count(*) FROM done GROUP BY partition
+            DELETE FROM {target} AS t USING {winners} AS w
+            WHERE t.{key} = w.key AND w.action = 'delete'
             """
         )
 
-    def _update(self) -> sql.Composed:
+    def _update(self) -> list[tuple[int, int]]:
+        """Write what differs; return the rows written by partition."""
         others = [
             index
             for index, column in enumerate(self._staging.columns)
             if column != self._key_column
         ]
+        if not others:
+            return []
         # Compared as stored, not as equal: 1.0 and 1.00 are different content.
-        return self._compose(
+        statement = self._compose(
             """
             WITH done AS (
                 UPDATE {target} AS t SET {assignments}
@@ -281,17 +312,16 @@ class Merge:
             live=sql.SQL(", ").join(self._live(index) for index in others),
             staged=sql.SQL(", ").join(self._value(index) for index in others),
         )
+        self._cursor.execute(statement)
+        return [(int(str(p)), int(str(n))) for p, n in self._cursor]
 
     def _insert(self) -> sql.Composed:
         return self._compose(
             """
-            WITH done AS (
-                INSERT INTO {target} ({columns})
-                SELECT {values} FROM {winners} AS w
-                JOIN {staging} AS s ON s.ctid = w.position
-                WHERE w.action = 'insert')
-            SELECT partition, count(*) FROM {winners}
-            WHERE action = 'insert' GROUP BY partition
+            INSERT INTO {target} ({columns})
+            SELECT {values} FROM {winners} AS w
+            JOIN {staging} AS s ON s.ctid = w.position
+            WHERE w.action = 'insert'
             """,
             columns=sql.SQL(", ").join(
                 sql.Identifier(column.name) for column in self._staging.columns
@@ -312,12 +342,6 @@ class Merge:
         )
 
     # Tombstones: a key has a row or a tombstone, never both.
-
-    def _missing(self) -> sql.Composed:
-        return self._compose(
-            "SELECT partition, count(*) FROM {winners} "
-            "WHERE action = 'missing' GROUP BY partition"
-        )
 
     def _remember_deletes(self) -> None:
         self._execute(

@@ -25,30 +25,40 @@ _CONTEXT = re.compile(rf"{NAME}\D*(\d+)(?:\D*?\bc(\d+)\b)?")
 
 
 class CopyRefusedError(Exception):
-    """PostgreSQL refused a row. ``record`` counts from 1, ``column`` from 0."""
+    """PostgreSQL refused a row.
+
+    ``line`` is COPY's own count of lines, ``column`` counts from 0.
+    """
 
     def __init__(self, error: psycopg.Error) -> None:
         super().__init__(str(error))
         self.error = error
         match = _CONTEXT.search(error.diag.context or "")
-        self.record = int(match[1]) if match else None
+        self.line = int(match[1]) if match else None
         self.column = int(match[2]) if match and match[2] else None
         if error.diag.column_name:  # of a violated constraint
             self.column = int(error.diag.column_name.removeprefix("c"))
 
 
 class Staging:
-    """The staging table of one load. ``columns`` are the target's, in cell order."""
+    """The staging table of one load. ``columns`` are the target's, in cell order.
+
+    A load of one partition needs no column for its number, and a table of 1,600
+    columns has no room for it.
+    """
 
     def __init__(
         self,
         cursor: Cursor[tuple[object, ...]],
         columns: Sequence[Column],
         key: int,
+        *,
+        partitioned: bool = True,
     ) -> None:
         self._cursor = cursor
         self.columns = tuple(columns)
         self.key = key
+        self.partitioned = partitioned
 
     @staticmethod
     def column(index: int) -> sql.Identifier:
@@ -62,14 +72,18 @@ class Staging:
             for index, column in enumerate(self.columns)
         ]
         definitions[self.key] = definitions[self.key] + sql.SQL(" NOT NULL")
+        if self.partitioned:
+            definitions.append(sql.SQL("{} integer").format(PARTITION))
         self._cursor.execute(
-            sql.SQL("CREATE TEMPORARY TABLE {} ({}, {} integer) ON COMMIT DROP").format(
-                sql.Identifier(NAME), sql.SQL(", ").join(definitions), PARTITION
+            sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP").format(
+                sql.Identifier(NAME), sql.SQL(", ").join(definitions)
             )
         )
 
     def begin_partition(self, number: int) -> None:
         """Mark the rows that come next with the number of their partition."""
+        if not self.partitioned:
+            return
         self._cursor.execute(
             sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {}").format(
                 RELATION, PARTITION, sql.Literal(number)

@@ -21,8 +21,17 @@ KEY, VERSION, SINK, IS_DELETE = "Id", "versionnumber", "SinkModifiedOn", "IsDele
 
 # Every table has these; a column of that name cannot be created.
 _SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
+# What may turn a write into another one, unseen.
+_INTERFERING = (
+    "a rule",
+    "a trigger before each row",
+    "row security that applies to dvsync",
+    "child tables",
+)
 # What the merge compares, and the types in which it can.
 _SYSTEM_TYPES = {
+    # Tombstones hold keys as text: equal keys must have one text.
+    KEY: {"uuid", "text", "bigint", "integer"},
     VERSION: {"bigint", "integer"},
     SINK: {TIMESTAMP},
     IS_DELETE: {"boolean"},
@@ -152,24 +161,40 @@ def inspect(cursor: Cursor[tuple[object, ...]], table: Table) -> dict[str, str] 
     """Return name and type of each column that the relation has now.
 
     None when there is no relation of that name. Raises ``TargetError`` when there
-    is one that is no ordinary table.
+    is one that is no ordinary table, or one on which a write may not do what it
+    says: a rule, a trigger before a row, row security, or a child table.
     """
     cursor.execute(
-        "SELECT c.relkind, a.attname, format_type(a.atttypid, a.atttypmod) "
-        "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 "
-        "AND NOT a.attisdropped "
-        "WHERE n.nspname = %s AND c.relname = %s ORDER BY a.attnum",
+        "SELECT c.relkind, c.oid FROM pg_class c "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %s AND c.relname = %s",
         [table.schema, table.name],
     )
-    rows = cursor.fetchall()
-    if not rows:
+    row = cursor.fetchone()
+    if row is None:
         return None
-    if any(kind not in {"r", "p"} for kind, _, _ in rows):
-        raise TargetError(
-            "name_taken", f"{table.schema}.{table.name} is no table", where=table.name
-        )
-    return {str(name): str(type_) for _, name, type_ in rows if name is not None}
+    kind, oid = row
+    where = f"{table.schema}.{table.name}"
+    if kind != "r":
+        raise TargetError("name_taken", f"{where} is no ordinary table", where=where)
+    cursor.execute(
+        "SELECT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = %(oid)s), "
+        "EXISTS (SELECT FROM pg_trigger WHERE tgrelid = %(oid)s "
+        "AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype::int & 3 = 3), "
+        "row_security_active(%(oid)s::oid), "
+        "EXISTS (SELECT FROM pg_inherits WHERE inhparent = %(oid)s)",
+        {"oid": oid},
+    )
+    found = cursor.fetchone() or ()
+    for has, what in zip(found, _INTERFERING, strict=True):
+        if has:
+            raise TargetError("target_altered", f"{where} has {what}", where=where)
+    cursor.execute(
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+        "WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        [oid],
+    )
+    return {str(name): str(type_) for name, type_ in cursor.fetchall()}
 
 
 def check_unaltered(table: Table, found: dict[str, str] | None) -> None:
@@ -217,7 +242,7 @@ def _check(entity: Entity, width: int) -> None:
             raise TargetError(
                 "unsupported_entity",
                 f"{entity.name}.{attribute.name} is {attribute.data_type}, by which "
-                "changes cannot be ordered",
+                "changes can be neither told apart nor ordered",
                 where=f"{entity.name}.{attribute.name}",
             )
     if width > MAX_COLUMNS:

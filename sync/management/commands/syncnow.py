@@ -13,7 +13,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from sync.engine.session import is_database_down
-from sync.errors import SyncError
+from sync.errors import SourceError, SyncError
 from sync.management.base import (
     BUSY,
     DATABASE_FAILED,
@@ -22,8 +22,10 @@ from sync.management.base import (
     TABLES_FAILED,
     USAGE,
     DvsyncCommand,
+    describe,
+    stdout_may_close,
 )
-from sync.management.display import Bars, Display, Lines, folders, summary
+from sync.management.display import Bars, Display, Lines, folders, printable, summary
 from sync.management.running import SyncReport, TableReport, dry_run, run
 from sync.models import SyncConfig
 
@@ -86,28 +88,35 @@ class Command(DvsyncCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run, print the outcome, and end with its exit code."""
         configs = _configs(options["names"])
-        if options["dry_run"]:
-            reports = dry_run(configs, options["table"])
-        else:
-            try:
-                reports = run(
-                    configs,
-                    options["table"],
-                    options["jobs"],
-                    self._display(quiet=options["no_progress"]),
-                    wait_for_others=not options["no_wait"],
-                )
-            except KeyboardInterrupt:
-                self.say("Stopped. What was not committed is rolled back.")
-                sys.exit(INTERRUPTED)
-        if options["json"]:
-            self.stdout.write(json.dumps(document(reports), indent=2))
-        else:
-            self._print(reports)
+        try:
+            reports = self._run(configs, options)
+        except KeyboardInterrupt:
+            self.say("Stopped. What was not committed is rolled back.")
+            sys.exit(INTERRUPTED)
+        with stdout_may_close():
+            if options["json"]:
+                self.stdout.write(json.dumps(document(reports), indent=2))
+            else:
+                self._print(reports)
+            self.stdout.flush()
+        if options["table"] and not any(report.tables for report in reports):
+            self.say(f"No table matches {' or '.join(options['table'])}.")
         self._say_waiting(reports)
-        code = exit_code(reports)
-        if code:
+        if code := exit_code(reports):
             sys.exit(code)
+
+    def _run(
+        self, configs: Sequence[SyncConfig], options: dict[str, Any]
+    ) -> list[SyncReport]:
+        if options["dry_run"]:
+            return dry_run(configs, options["table"])
+        return run(
+            configs,
+            options["table"],
+            options["jobs"],
+            self._display(quiet=options["no_progress"]),
+            wait_for_others=not options["no_wait"],
+        )
 
     def _display(self, *, quiet: bool) -> Display:
         if quiet:
@@ -119,7 +128,7 @@ class Command(DvsyncCommand):
     def _print(self, reports: Sequence[SyncReport]) -> None:
         for report in reports:
             if report.error is not None:
-                self.say(f"{report.config.name}: {report.error}\n{report.error.remedy}")
+                self.say(f"{report.config.name}: {describe(report.error)}")
             shown = [t for t in report.tables if t.result.status != "unchanged"]
             for table in shown:
                 self._print_table(table)
@@ -136,13 +145,13 @@ class Command(DvsyncCommand):
             self.stdout.write(summary(table.table, result))
         else:
             self.stdout.write(
-                f"{target(table)}: {result.status}, {folders(result.partitions)}, "
-                f"{result.bytes} bytes"
+                f"{printable(table.table.label)}: {result.status}, "
+                f"{folders(result.partitions)}, {result.bytes} bytes"
             )
             for statement in table.ddl:
                 self.stdout.write(f"  {statement};")
         if result.error is not None:
-            self.say(f"{target(table)}: {result.error}\n{result.error.remedy}")
+            self.say(f"{printable(table.table.label)}: {describe(result.error)}")
 
     def _say_waiting(self, reports: Sequence[SyncReport]) -> None:
         for report in reports:
@@ -151,7 +160,8 @@ class Command(DvsyncCommand):
                 more = len(report.waiting) - 1
                 behind = f", and {more} later folders behind it" if more else ""
                 self.say(
-                    f"{report.config.name}: {name} is not complete: {reason}{behind}"
+                    f"{report.config.name}: {name} is not complete: "
+                    f"{printable(reason)}{behind}"
                 )
 
 
@@ -160,8 +170,8 @@ def exit_code(reports: Sequence[SyncReport]) -> int:
     codes = {0}
     for report in reports:
         if report.error is not None:
-            down = is_database_down(report.error)
-            codes.add(DATABASE_FAILED if down else SOURCE_FAILED)
+            unread = isinstance(report.error, SourceError)
+            codes.add(SOURCE_FAILED if unread else DATABASE_FAILED)
         for table in report.tables:
             if table.result.error and is_database_down(table.result.error):
                 codes.add(DATABASE_FAILED)
@@ -186,16 +196,11 @@ def document(reports: Sequence[SyncReport]) -> dict[str, object]:
     }
 
 
-def target(table: TableReport) -> str:
-    """Return schema and name of the target."""
-    return f"{table.table.config.schema_name}.{table.table.target_name}"
-
-
 def _table(table: TableReport) -> dict[str, object]:
     result = table.result
     found = {
         "table": table.table.entity,
-        "target": target(table),
+        "target": table.table.label,
         "status": result.status,
         "partitions": result.partitions,
         "rows": asdict(result.rows),

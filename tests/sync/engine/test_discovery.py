@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import os
 import shutil
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from sync.engine.discovery import poll_once
 from sync.errors import SourceError, TargetError
@@ -257,3 +260,61 @@ def test_simultaneous_polls_record_everything_once(export: Export) -> None:
     assert DataSyncProgress.objects.count() == 6
     assert SyncPartition.objects.count() == 3
     assert Event.objects.filter(kind="table_created").count() == 2
+
+
+@pytest.mark.parametrize("path", [b"contact/2026\xff.csv", b"tab\xff/1.csv"])
+def test_a_name_that_is_no_text_harms_its_own_table_only(
+    export: Export, path: bytes
+) -> None:
+    export.upsert("account", 1, name="a")
+    export.upsert("contact", 1, name="a")
+    odd = os.fsencode(export.root / export.folder.name) + b"/" + path
+    Path(os.fsdecode(odd)).parent.mkdir(exist_ok=True)
+    Path(os.fsdecode(odd)).write_bytes(b"x")
+    export.close_folder()
+
+    results = export.sync()
+
+    assert results["account"].status == "success"
+    if path.startswith(b"contact"):
+        assert results["contact"].error is not None
+        assert results["contact"].error.code == "unsafe_path"
+    else:
+        assert Event.objects.filter(kind="source_note", message__contains="tab")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "datestyle = 'german'",
+        "array_nulls = off",
+        "default_transaction_isolation = 'repeatable read'",
+        "timezone = 'Asia/Kathmandu'",
+        "standard_conforming_strings = off",
+        "lock_timeout = '1ms'",
+    ],
+)
+def test_defaults_of_the_role_do_not_matter(export: Export, setting: str) -> None:
+    export.upsert("account", 1, name="a\\b", createdon="2026-05-25T16:21:09Z")
+    export.close_folder()
+    run_sql(f"ALTER ROLE CURRENT_USER SET {setting}")
+    connection.close()
+    try:
+        assert export.sync()["account"].status == "success"
+        [(name, createdon)] = export.rows("account", "name", "createdon")
+    finally:
+        run_sql("ALTER ROLE CURRENT_USER RESET ALL")
+        connection.close()
+    assert name == "a\\b"
+    assert createdon == datetime(2026, 5, 25, 16, 21, 9, tzinfo=UTC)
+
+
+def test_an_entity_named_by_digits_has_its_sizes_watched(export: Export) -> None:
+    export.upsert("2026", 1, name="a")
+    folder = export.close_folder()
+    export.poll()
+    path = export.root / folder / "2026" / "2026.csv"
+    path.write_bytes(path.read_bytes() * 2)
+    result = export.sync()["2026"]
+    assert result.error is not None
+    assert result.error.code == "file_changed"

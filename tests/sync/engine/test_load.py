@@ -226,6 +226,44 @@ def test_a_column_that_left_keeps_its_last_value_in_rows_that_live_on(
     assert export.rows("account", "name", "amount") == [("m", 1), ("again", None)]
 
 
+def test_a_table_with_a_key_alone_is_kept(export: Export) -> None:
+    export.table("account", ["Id:guid"])
+    for _ in range(2):
+        export.write("account", {"Id": guid(1)})
+        export.close_folder()
+        export.load("account")
+    assert export.rows("account", "id") == [(guid(1),)]
+
+
+def test_a_version_that_left_the_model_is_still_known(export: Export) -> None:
+    export.upsert("account", 1, version=10, name="a")
+    export.close_folder()
+    export.load("account")
+    export.remove_column("account", "versionnumber")
+    export.delete("account", 1)
+    export.close_folder()
+    export.load("account")
+    export.add_column("account", "versionnumber:int64")
+    export.upsert("account", 1, version=9, name="stale")
+    export.close_folder()
+    export.load("account")
+
+    assert export.rows("account", "id") == []
+    assert Tombstone.objects.get().version == 10
+
+
+@pytest.mark.parametrize("width", [1599, 1600])
+def test_a_table_may_be_as_wide_as_postgresql_allows(
+    export: Export, width: int
+) -> None:
+    export.table("account", ["Id:guid", *(f"c{n}:boolean" for n in range(width - 1))])
+    for key in (1, 2):
+        export.write("account", {"Id": guid(key), "c7": True})
+        export.close_folder()
+    export.load("account")
+    assert export.rows("account", "c7") == [(True,), (True,)]
+
+
 def test_a_byte_order_mark_and_an_empty_file_do_no_harm(export: Export) -> None:
     export.raw("account", "2025.csv", b"\xef\xbb\xbf")
     export.upsert("account", 1, name="a", file="2025.csv")
@@ -515,6 +553,58 @@ def test_missing_privileges_are_named(export: Export) -> None:
     assert export.progress("account")[0].error_code == "permission_denied"
 
 
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("CREATE RULE r AS ON INSERT TO {0} DO INSTEAD NOTHING", "a rule"),
+        (
+            "CREATE TRIGGER t BEFORE INSERT ON {0} FOR EACH ROW "
+            "EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            "a trigger before each row",
+        ),
+        (
+            "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+            "row security",
+        ),
+        ("CREATE TABLE {0}_child () INHERITS ({1})", "child tables"),
+    ],
+)
+def test_what_could_turn_a_write_into_another_is_refused(
+    loaded: Export, statement: str, said: str
+) -> None:
+    name = relation(loaded)
+    first = name.replace("account", "account_child") if "_child" in statement else name
+    run_sql(statement.replace("{0}_child", first).format(name, name))
+
+    result = loaded.sync()["account"]
+
+    assert result.error is not None
+    assert result.error.code == "target_altered"
+    assert said in result.error.message
+
+
+def test_rows_that_vanish_on_their_way_are_noticed(loaded: Export) -> None:
+    """By whatever means: here a trigger that comes while the load runs."""
+
+    def meddle() -> None:
+        run_sql(
+            "CREATE FUNCTION eat() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN RETURN NULL; END'"
+        )
+        run_sql(
+            f"CREATE TRIGGER eat BEFORE INSERT ON {relation(loaded)} "
+            "FOR EACH ROW EXECUTE FUNCTION eat()"
+        )
+
+    loaded.poll()
+    with faultpoints.armed("winners_chosen", action=meddle):
+        result = sync_table(loaded.entity("account"))
+
+    assert result.error is not None
+    assert "0 of 1 rows insert" in result.error.message
+    assert loaded.progress("account")[1].copy_status == 2
+
+
 # Batches, attempts and parking.
 
 
@@ -546,6 +636,42 @@ def test_a_table_stands_at_the_last_partition_before_the_bad_one(
     assert statuses == [(1, 1), (1, 1), (2, 1), (0, 0)]
     assert export.rows("account", "name") == [("row 1",), ("row 2",)]
     assert export.entity("account").last_partition == export.folders[1].name
+
+
+def test_the_partition_at_fault_is_found_when_the_merge_is_refused(
+    export: Export,
+) -> None:
+    export.upsert("account", 100, name="row 5")
+    export.close_folder()
+    export.load("account")
+    run_sql(f"CREATE UNIQUE INDEX ON {relation(export)} (name)")
+    folders(export, 7)  # the fifth has a name that is taken
+
+    result = export.sync()["account"]
+
+    assert (result.status, result.partitions) == ("failed", 4)
+    assert result.error is not None
+    assert result.error.code == "target_altered"
+    assert "row 5" in result.error.message
+    rows = export.progress("account")
+    assert [r.copy_status for r in rows] == [1, 1, 1, 1, 1, 2, 0, 0]
+    assert [r.attempts for r in rows] == [1, 1, 1, 1, 1, 1, 0, 0]
+
+
+def test_a_row_that_is_too_large_is_laid_on_its_own_partition(export: Export) -> None:
+    export.table("account", [f"c{n}:string" for n in range(600)])
+    export.upsert("account", 1, c0="small")
+    export.close_folder()
+    wide: dict[str, Any] = {f"c{n}": "x" * 30 for n in range(600)}
+    export.upsert("account", 2, **wide)
+    export.close_folder()
+
+    result = export.sync()["account"]
+
+    assert (result.status, result.partitions) == ("failed", 1)
+    assert result.error is not None
+    assert result.error.code == "target_limit"
+    assert result.error.where.endswith("account/2026.csv")
 
 
 def test_a_permanent_failure_parks_the_table_and_a_success_wakes_it(

@@ -103,6 +103,21 @@ def test_a_location_that_is_no_directory_is_refused(tmp_path: Path) -> None:
     assert "is not a directory" in refused("sales", str(tmp_path / "file"))
 
 
+@pytest.mark.parametrize("location", ["", " ", "x" * 300, "~nosuchuser/x", "a\udcff"])
+def test_an_odd_location_is_refused(location: str) -> None:
+    refused("sales", location)
+
+
+def test_the_schema_of_the_application_is_refused(location: str) -> None:
+    """Django's own tables would be made there, or are."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user")
+        [(user,)] = cursor.fetchall()
+    assert "reserved" in refused("sales", location, "--schema", user)
+
+
 def test_a_directory_without_a_marker_is_refused(tmp_path: Path) -> None:
     assert "Changelog/changelog.info" in refused("sales", str(tmp_path))
 

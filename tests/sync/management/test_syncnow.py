@@ -547,3 +547,59 @@ def assert_exact(export: Export) -> None:
                 + row.rows_unchanged
             )
             assert read == len(export.find(row.partition).changes[name])
+
+
+# The surroundings.
+
+
+def test_a_reader_that_goes_away_does_not_change_the_outcome(export: Export) -> None:
+    two_tables(export, bad=True)
+    process = processes.start("syncnow", "--json")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=60) == 3
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()
+
+
+def test_a_glob_that_matches_nothing_is_said(export: Export) -> None:
+    two_tables(export)
+    code, _, err = sync("--table", "nosuch*")
+    assert code == 0
+    assert "No table matches nosuch*" in err
+
+
+def test_a_database_that_takes_no_writes_ends_in_5(export: Export) -> None:
+    two_tables(export)
+    run_sql("SET default_transaction_read_only = on")
+    try:
+        code, found = document()
+    finally:
+        run_sql("RESET default_transaction_read_only")
+    assert code == 5
+    assert found["syncs"][0]["error"]["code"] == "read_only"
+
+
+def test_terminal_escapes_of_an_export_are_shown_as_text(export: Export) -> None:
+    two_tables(export)
+    export.upsert("evil\x9b31m", 1)
+    export.close_folder()
+    _, out, err = sync()
+    assert "\x9b" not in out + err
+
+
+def test_first_commands_at_once_create_the_tables_once(export: Export) -> None:
+    two_tables(export)
+    name = f"race_{os.getpid()}"
+    run_sql(f"CREATE DATABASE {name}")
+    try:
+        url = processes.database_url().rpartition("/")[0] + f"/{name}"
+        started = [
+            processes.start("createsync", f"s{n}", str(export.root), DATABASE_URL=url)
+            for n in range(3)
+        ]
+        outs = [process.communicate(timeout=120) for process in started]
+        assert [process.returncode for process in started] == [0, 0, 0], outs
+    finally:
+        run_sql(f"DROP DATABASE {name} WITH (FORCE)")

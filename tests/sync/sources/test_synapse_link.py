@@ -535,29 +535,6 @@ class TestCompleteness:
         with at(LATER):
             assert export.states() == {FIRST: "skipped", SECOND: "ready"}
 
-    def test_an_abandoned_folder_with_rows_is_skipped_as_never_finalised(
-        self, export: Export
-    ) -> None:
-        """Row 5."""
-        export.folder(FIRST, "account/2026.csv", model=None)
-        export.folder(SECOND, "account/2026.csv")
-
-        with at(LATER):
-            partition = export.look()
-
-        assert partition.state is PartitionState.SKIPPED
-        assert "never finalised" in partition.reason
-
-    def test_an_abandoned_folder_does_not_hold_back_the_rest_for_ever(
-        self, export: Export
-    ) -> None:
-        """Row 5."""
-        export.folder(FIRST, "account/2026.csv", model=None)
-        export.folder(SECOND, "account/2026.csv")
-
-        with at(LATER):
-            assert export.ready() == [SECOND]
-
     def test_a_folder_with_rows_waits_while_its_successor_is_young(
         self, export: Export
     ) -> None:

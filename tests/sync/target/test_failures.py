@@ -81,7 +81,7 @@ class TestStatements:
 
         error = failure(cursor, "CREATE TABLE t ()")
 
-        assert error.code == "permission_denied"
+        assert error.code == "read_only"
         assert "read-only" in error.message
 
     @pytest.mark.parametrize(

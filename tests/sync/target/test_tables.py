@@ -95,9 +95,11 @@ HOSTILE = [
     "a" + "😀" * 16,
     "\u0130" * 40,
 ]
+# The columns that order changes may not be text, in whatever case.
+ORDERING = {"versionnumber", "sinkmodifiedon", "isdelete"}
 names = st.text(
     st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=90
-) | st.sampled_from(HOSTILE)
+).filter(lambda name: name.lower() not in ORDERING) | st.sampled_from(HOSTILE)
 # Names that are equal but for their case, or in their first 63 bytes.
 rivals = st.builds(
     lambda stem, tail, change: change(stem + tail),
