@@ -10,46 +10,34 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
-import psycopg
 from django.conf import settings
 from django.db import transaction
-from psycopg import sql
 
 from sync import faultpoints
 from sync.engine.batch import BATCH_BYTES, PartitionError, Step, initiate_load
 from sync.engine.control import Control
 from sync.engine.discovery import source_of
 from sync.engine.locks import BusyError, Namespace, lock_or_busy
-from sync.engine.reading import WidthsDifferError, copy_file
+from sync.engine.reading import WidthsDifferError
 from sync.engine.schema import ensure_table
 from sync.engine.session import (
     database_errors,
-    prepare_session,
     raw_connection,
-    raw_cursor,
-    show_phase,
 )
+from sync.engine.transfer import move
 from sync.engine.watchdog import Watchdog
-from sync.errors import Cancelled, RowError, SourceError, SyncError, TargetError
-from sync.model_json import Entity
+from sync.errors import Cancelled, SyncError, TargetError
 from sync.models import (
     ATTEMPTS_BEFORE_PARKING,
     DataSyncProgress,
     Event,
     ProgressQuerySet,
     SyncTable,
-    Tombstone,
 )
 from sync.sources.base import Source
-from sync.sources.row_widths import Widths
-from sync.target.failures import from_postgres
-from sync.target.merge import Merge, RowCounts, SystemColumns
-from sync.target.staging import Staging
-from sync.target.tables import IS_DELETE, KEY, SINK, VERSION, Table
+from sync.target.merge import RowCounts
 
 __all__ = ["BATCH_BYTES", "LoadResult", "initiate_load", "sync_table"]
-
-TOMBSTONES = sql.Identifier(Tombstone._meta.db_table)
 
 
 @dataclass
@@ -283,7 +271,7 @@ def _load_once(
             faultpoints.reach("load_started")
             rows = table.progress.filter(pk__in=[step.progress.pk for step in steps])
             _check_unapplied(rows, steps)
-            counts = _move(table, steps, source, control, watch_widths=watch_widths)
+            counts = move(table, steps, source, control, watch_widths=watch_widths)
             control.check()
             for step, count in zip(steps, counts, strict=True):
                 step.progress.record_success(count, step.size)
@@ -295,82 +283,3 @@ def _load_once(
             message = f"Nothing moved for {seconds} seconds; the load was given up"
             raise TargetError("load_stalled", message, where=table.label) from error
         raise
-
-
-def _move(
-    table: SyncTable,
-    steps: list[Step],
-    source: Source,
-    control: Control,
-    *,
-    watch_widths: bool,
-) -> list[RowCounts]:
-    """Copy the files into a staging table and merge it into the target."""
-    cursor = raw_cursor()
-    prepare_session(cursor)
-    entity = steps[-1].entity
-    target = table.target()
-    columns = [target.column(attribute.name) for attribute in entity.attributes]
-    staging = Staging(
-        cursor,
-        [column for column in columns if column],
-        entity.position(KEY) or 0,
-        partitioned=len(steps) > 1,
-    )
-    staging.create()
-    faultpoints.reach("staging_created")
-    rows: dict[int, int] = {}
-    done = 0
-    for number, step in enumerate(steps):
-        staging.begin_partition(number)
-        rows[number] = 0
-        widths = _widths(step.entity, target) if watch_widths else None
-        for file in step.files:
-            show_phase(cursor, table.pk, "copy", done)
-            control.beat(table.pk)
-            try:
-                rows[number] += copy_file(
-                    staging, source, file, step.entity, control, table.pk, widths
-                )
-            except (RowError, SourceError) as error:
-                raise PartitionError(step.progress, error) from error
-            except psycopg.Error as error:
-                failure = from_postgres(error, file.path)
-                if failure.permanent:
-                    raise PartitionError(step.progress, failure) from error
-                raise
-            done += file.size
-        faultpoints.reach("partition_copied")
-    show_phase(cursor, table.pk, "merge", done)
-    control.beat(table.pk)
-    system = _system(entity, target)
-    merge = Merge(cursor, staging, system, target, TOMBSTONES, table.pk)
-    counts = merge.run(rows)
-    return [counts[number] for number in rows]
-
-
-def _widths(entity: Entity, target: Table) -> Widths:
-    """Return the widths that a partition's rows may have.
-
-    A narrow row is the beginning of the row only if columns were never anything
-    but appended, and if it reaches at least to IsDelete, which ended the rows
-    before the first was.
-    """
-    full = len(entity.attributes)
-    names = [attribute.name for attribute in entity.attributes]
-    is_delete = entity.position(IS_DELETE)
-    appended_only = names == [column.attribute for column in target.columns[:full]]
-    if is_delete is None or not appended_only:
-        return Widths(full, full)
-    return Widths(full, is_delete + 1)
-
-
-def _system(entity: Entity, target: Table) -> SystemColumns:
-    live = {c.attribute.lower(): c.name for c in reversed(target.columns)}
-    return SystemColumns(
-        version=entity.position(VERSION),
-        sink=entity.position(SINK),
-        is_delete=entity.position(IS_DELETE),
-        live_version=live.get(VERSION.lower()),
-        live_sink=live.get(SINK.lower()),
-    )
