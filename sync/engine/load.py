@@ -149,17 +149,18 @@ def _after_failure(
 ) -> bool:
     """Record a failure and say whether to go on."""
     row = failure.progress
+    if row.pk in tried:
+        result.status, result.error = "failed", tried[row.pk]
+        return False
+    tried[row.pk] = failure.error
     with database_errors(table.label):
+        if not steps:  # it could not even be chosen, which is an attempt as well
+            table.progress.filter(pk=row.pk).begin_attempt()
         recorded = _record_failure(table, failure)
         faultpoints.reach("failure_recorded")
         if not recorded:
             # The answer to COMMIT was lost, but the load is there.
             result.add(table.progress.filter(pk__in=[s.progress.pk for s in steps]))
-            return True
-    if row.pk in tried:
-        result.status, result.error = "failed", tried[row.pk]
-        return False
-    tried[row.pk] = failure.error
     return True
 
 

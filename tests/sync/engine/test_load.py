@@ -407,7 +407,13 @@ def test_a_listed_file_that_is_gone_fails_its_table(export: Export) -> None:
 
     assert results["account"].error is not None
     assert results["account"].error.code == "file_missing"
-    assert "2025.csv" in export.progress("account")[0].error_where
+    [row] = export.progress("account")
+    assert "2025.csv" in row.error_where
+    assert (row.copy_status, row.attempts) == (2, 1)
+    assert Event.objects.filter(kind="load_failed").count() == 1
+    for _ in range(2):
+        export.sync()
+    assert export.entity("account").state == SyncTable.State.PARKED
 
 
 def test_a_malformed_model_fails_the_tables_with_files(export: Export) -> None:

@@ -175,7 +175,11 @@ deeds = st.builds(
     content=contents,
     pick=st.integers(0, 9),
 )
-several_deeds = st.lists(deeds, min_size=1, max_size=6)
+Writes = list[tuple[str, int, list[Deed]]]
+some_writes = st.lists(
+    st.tuples(tables, keys, st.lists(deeds, min_size=1, max_size=4)), max_size=3
+)
+columns = st.tuples(tables, st.sampled_from([*EXTRA, "name", "score"]))
 crashes = st.none() | st.tuples(
     st.sampled_from(faultpoints.POINTS), st.sampled_from([1, 1, 2, 3]), budgets
 )
@@ -299,25 +303,13 @@ class Histories(RuleBasedStateMachine):
         find = self.export.tables[table].find
         return {name: value for name, value in values.items() if find(name)}
 
-    # One rule for each table: half of all steps write.
-
-    @rule(key=keys, deeds=several_deeds)
-    def write_account(self, key: int, deeds: list[Deed]) -> None:
-        self.write(self.source[VERSIONED, key], deeds)
-
-    @rule(key=keys, deeds=several_deeds)
-    def write_contact(self, key: int, deeds: list[Deed]) -> None:
-        self.write(self.source[BARE_DELETES, key], deeds)
-
-    @rule(key=keys, deeds=several_deeds)
-    def write_membership(self, key: int, deeds: list[Deed]) -> None:
-        self.write(self.source[UNVERSIONED, key], deeds)
-
-    def write(self, row: SourceRow, deeds: list[Deed]) -> None:
-        """Do things to one row, often within one second."""
-        for deed in deeds:
-            self.clock += timedelta(seconds=deed.tick)
-            self.do(row, deed)
+    @rule(writes=some_writes)
+    def write(self, writes: Writes) -> None:
+        """Do things to some rows, often within one second."""
+        for table, key, done in writes:
+            for deed in done:
+                self.clock += timedelta(seconds=deed.tick)
+                self.do(self.source[table, key], deed)
 
     def do(self, row: SourceRow, deed: Deed) -> None:
         act = {
@@ -401,12 +393,13 @@ class Histories(RuleBasedStateMachine):
 
     # Columns
 
-    @rule(table=tables, column=st.sampled_from([*EXTRA, "name", "score"]))
-    def change_columns(self, table: str, column: str) -> None:
+    @rule(change=columns)
+    def change_columns(self, change: tuple[str, str]) -> None:
         """Append a column, or remove one between two folders.
 
         What is in the open folder already is narrower than the new column.
         """
+        table, column = change
         written = self.export.folder.changes.get(table)
         if self.export.tables[table].find(column):
             if not written:
@@ -417,9 +410,21 @@ class Histories(RuleBasedStateMachine):
 
     # Folders
 
-    @rule(model=st.sampled_from(["written", "written", "written", "missing", "empty"]))
-    def close_folder(self, model: ModelState) -> None:
+    @rule(
+        writes=some_writes,
+        model=st.sampled_from(["written", "written", "written", "missing", "empty"]),
+        changes=st.lists(columns, max_size=2),
+    )
+    def close_folder(
+        self, writes: Writes, model: ModelState, changes: list[tuple[str, str]]
+    ) -> None:
         """Close the open folder, perhaps without its model.json."""
+        self.write(writes)
+        self.close(model)
+        for change in changes:
+            self.change_columns(change)
+
+    def close(self, model: ModelState) -> None:
         self.export.close_folder(model=model)
         self.clock = max(self.clock, self.export.opened_at)
         self.narrowed.clear()
@@ -433,17 +438,25 @@ class Histories(RuleBasedStateMachine):
 
     # The sync
 
-    @rule(close=st.booleans(), chosen=several_tables, budget=budgets, crash=crashes)
+    @rule(
+        writes=some_writes,
+        close=st.booleans(),
+        chosen=several_tables,
+        budget=budgets,
+        crash=crashes,
+    )
     def sync(
         self,
+        writes: Writes,
         close: bool,
         chosen: list[str],
         budget: int,
         crash: tuple[str, int, int] | None,
     ) -> None:
         """Sync some tables; without any it is a poll. A crashed sync is made good."""
+        self.write(writes)
         if close:
-            self.close_folder(model="written")
+            self.close("written")
         self.broken = True
         self.check_due(poll_once(self.config).due)
         if crash is not None:
@@ -597,7 +610,7 @@ class Histories(RuleBasedStateMachine):
 
     def finish(self) -> None:
         """Complete every folder, and compare once more."""
-        self.close_folder(model="written")
+        self.close("written")
         while self.export.waiting():
             self.export.deliver_model()
         self.run_sync(TABLES, 10**9)
