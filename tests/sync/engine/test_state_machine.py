@@ -165,6 +165,7 @@ KINDS = (
     "hold a delete",
     "hold a put",
     "put without version",
+    "leave an empty file",
 )
 deeds = st.builds(
     Deed,
@@ -319,6 +320,7 @@ class Histories(RuleBasedStateMachine):
             "change without new version": self.change_without_new_version,
             "change in the same second": self.change_without_new_version,
             "send held": self.send_held,
+            "leave an empty file": self.leave_an_empty_file,
             "resend": self.resend,
             "resend exactly": self.resend,
         }
@@ -384,6 +386,9 @@ class Histories(RuleBasedStateMachine):
                 self.clock += timedelta(seconds=1)
             self.send(self.event(row, last.version, deed.content), deed.file)
 
+    def leave_an_empty_file(self, row: SourceRow, deed: Deed) -> None:
+        self.export.raw(row.table, "3.csv", b"")
+
     def put_without_version(self, row: SourceRow, deed: Deed) -> None:
         """Leave the version of an upsert empty."""
         row.murky = True
@@ -443,6 +448,7 @@ class Histories(RuleBasedStateMachine):
         close=st.booleans(),
         chosen=several_tables,
         budget=budgets,
+        twice=st.booleans(),
         crash=crashes,
     )
     def sync(
@@ -451,6 +457,7 @@ class Histories(RuleBasedStateMachine):
         close: bool,
         chosen: list[str],
         budget: int,
+        twice: bool,
         crash: tuple[str, int, int] | None,
     ) -> None:
         """Sync some tables; without any it is a poll. A crashed sync is made good."""
@@ -458,35 +465,39 @@ class Histories(RuleBasedStateMachine):
         if close:
             self.close("written")
         self.broken = True
-        self.check_due(poll_once(self.config).due)
         if crash is not None:
+            chosen = list(TABLES)
             point, reach, crash_budget = crash
             with suppress(Crash), faultpoints.armed(point, reach, action=fail):
-                self.run_sync(TABLES, crash_budget)
-            self.run_sync(TABLES, budget)
-            self.check(TABLES)
-        self.run_sync(chosen, budget)
+                self.run_sync(chosen, crash_budget)
+        self.run_sync(chosen, budget, crashed=crash is not None)
         self.check(chosen)
+        if twice:
+            self.run_sync(chosen, budget)
+            self.check(chosen)
         self.broken = False
 
-    def run_sync(self, chosen: Iterable[str], budget: int) -> None:
+    def run_sync(
+        self, chosen: Iterable[str], budget: int, *, crashed: bool = False
+    ) -> None:
         due = poll_once(self.config).due
+        if not crashed:
+            self.check_due(due)
+        by_name = {table.entity: table for table in due}
         with mock.patch.object(load, "BATCH_BYTES", budget):
             for name in chosen:
-                for table in due:
-                    if table.entity == name:
-                        result = sync_table(table)
-                        assert result.status in {"success", "unchanged"}, result
+                if name in by_name:
+                    result = sync_table(by_name[name])
+                    assert result.status in {"success", "unchanged"}, result
 
     def check_due(self, due: Iterable[SyncTable]) -> None:
-        """Whoever has complete folders that were not applied is due."""
-        waiting = {
+        """Those are due that have complete folders which were not applied."""
+        assert {table.entity for table in due} == {
             name
             for name in TABLES
             for folder in self.export.complete()[self.applied[name] :]
-            if self.export.find(folder).changes.get(name)
+            if self.export.find(folder).files.get(name)
         }
-        assert waiting <= {table.entity for table in due}
 
     # What must be true
 
@@ -539,22 +550,21 @@ class Histories(RuleBasedStateMachine):
 
     def check_counts(self, name: str, rows: Rows, complete: list[str]) -> None:
         progress = DataSyncProgress.objects.filter(config=self.config, table_name=name)
-        read = {
-            folder: len(self.export.find(folder).changes[name])
-            for folder in complete
-            if self.export.find(folder).changes.get(name)
-        }
-        assert read == {
-            folder: number
-            for folder, number in self.replicas[name].read.items()
-            if number
-        }
         done = list(progress.filter(copy_status=DataSyncProgress.Status.SUCCESS))
-        assert {p.partition: counted(p) for p in done} == read
+        assert {p.partition: counted(p) for p in done} == {
+            folder: self.replicas[name].read[folder]
+            for folder in complete
+            if self.export.find(folder).files.get(name)
+        }
         assert not progress.exclude(pk__in=[p.pk for p in done]).exists()
         assert all(0 <= p.rows_missing <= p.rows_unchanged for p in done)
         growth = sum(p.rows_inserted - p.rows_deleted for p in done)
         assert growth == len(rows)
+        last_partition = max((p.partition for p in done), default="")
+        assert (
+            last_partition
+            == SyncTable.objects.get(config=self.config, entity=name).last_partition
+        )
 
     def check_tombstones(self, name: str, table: SyncTable, rows: Rows) -> None:
         found = {
