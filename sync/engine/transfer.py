@@ -12,7 +12,7 @@ from sync.engine.reading import copy_file
 from sync.engine.session import prepare_session, raw_cursor, show_phase
 from sync.errors import RowError, SourceError
 from sync.model_json import Entity
-from sync.models import SyncTable, Tombstone
+from sync.models import SyncPartition, SyncTable, Tombstone
 from sync.sources.base import Source
 from sync.sources.row_widths import Widths
 from sync.target.failures import from_postgres
@@ -54,7 +54,7 @@ def move(
     for number, step in enumerate(steps):
         staging.begin_partition(number)
         rows[number] = 0
-        widths = _widths(step.entity, target) if watch_widths else None
+        widths = _widths(table, step, source) if watch_widths else None
         for file in step.files:
             show_phase(cursor, table.pk, "copy", done)
             control.beat(table.pk)
@@ -79,20 +79,50 @@ def move(
     return [counts[number] for number in rows]
 
 
-def _widths(entity: Entity, target: Table) -> Widths:
+def _widths(table: SyncTable, step: Step, source: Source) -> Widths:
     """Return the widths that a partition's rows may have.
 
-    A narrow row is the beginning of the row only if columns were never anything
-    but appended, and if it reaches at least to IsDelete, which ended the rows
-    before the first was.
+    A narrow row is the beginning of a row only if the columns of the partition
+    before were kept and others appended, and if it reaches at least to IsDelete,
+    which ended the rows before the first column was.
     """
+    entity = step.entity
     full = len(entity.attributes)
-    names = [attribute.name for attribute in entity.attributes]
     is_delete = entity.position(IS_DELETE)
-    appended_only = names == [column.attribute for column in target.columns[:full]]
-    if is_delete is None or not appended_only:
+    before = _names_before(table, step, source)
+    names = [attribute.name for attribute in entity.attributes]
+    if is_delete is None or names[: len(before)] != before:
         return Widths(full, full)
     return Widths(full, is_delete + 1)
+
+
+def _names_before(table: SyncTable, step: Step, source: Source) -> list[str]:
+    """Return the table's columns in the partition before; none in its first one.
+
+    When that folder is gone, all columns that dvsync ever saw must have been kept.
+    """
+    this = SyncPartition.objects.get(
+        config_id=table.config_id, name=step.progress.partition
+    )
+    previous = (
+        SyncPartition.objects.filter(
+            config_id=table.config_id,
+            state=SyncPartition.State.READY,
+            opened_at__lt=this.opened_at,
+        )
+        .order_by("opened_at")
+        .last()
+    )
+    if previous is None:
+        return []
+    try:
+        entity = source.entity(previous.name, table.entity)
+    except SourceError as error:
+        if error.code == "entity_missing":
+            return []
+        known = [attribute for attribute, *_ in table.columns]
+        return known[: len(step.entity.attributes)]
+    return [attribute.name for attribute in entity.attributes]
 
 
 def _system(entity: Entity, target: Table) -> SystemColumns:

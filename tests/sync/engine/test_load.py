@@ -208,6 +208,49 @@ def test_narrow_rows_of_a_growing_table_are_padded(export: Export) -> None:
     ]
 
 
+def test_narrow_rows_are_padded_also_after_another_column_left(
+    export: Export,
+) -> None:
+    export.table("account")
+    export.add_column("account", "gone:string")
+    export.upsert("account", 1, name="a", gone="x")
+    export.close_folder()
+    export.remove_column("account", "gone")
+    export.upsert("account", 2, name="b")
+    export.close_folder()
+    export.upsert("account", 3, name="narrow")
+    export.add_column("account", "colour:string")
+    export.upsert("account", 4, name="full", colour="red")
+    export.close_folder()
+
+    export.load("account")
+
+    assert export.rows("account", "name", "gone", "colour") == [
+        ("a", "x", None),
+        ("b", None, None),
+        ("narrow", None, None),
+        ("full", None, "red"),
+    ]
+
+
+def test_narrow_rows_are_refused_when_a_column_was_put_in_before(
+    export: Export,
+) -> None:
+    export.upsert("account", 1, name="a")
+    export.close_folder()
+    export.load("account")
+    columns = export.tables["account"].columns
+    columns.insert(4, type(columns[0])("between", "string"))
+    export.raw("account", "2026.csv", ID + b',,,"n",1,3,,\n')
+    export.close_folder()
+
+    result = export.sync()["account"]
+
+    assert result.error is not None
+    assert result.error.code == "bad_row"
+    assert result.error.where.endswith("line 1")
+
+
 def test_a_column_that_left_keeps_its_last_value_in_rows_that_live_on(
     export: Export,
 ) -> None:

@@ -392,9 +392,7 @@ class Histories(RuleBasedStateMachine):
     def put_without_version(self, row: SourceRow, deed: Deed) -> None:
         """Leave the version of an upsert empty."""
         row.murky = True
-        self.event_count += 1
-        event = Event(self.event_count, row, None, deed.content)
-        self.send(event, deed.file, deed.ago)
+        self.send(self.event(row, None, deed.content), deed.file, deed.ago)
 
     # Columns
 
@@ -462,20 +460,32 @@ class Histories(RuleBasedStateMachine):
     ) -> None:
         """Sync some tables; without any it is a poll. A crashed sync is made good."""
         self.write(writes)
-        if close:
+        if close or crash:
             self.close("written")
         self.broken = True
         if crash is not None:
             chosen = list(TABLES)
-            point, reach, crash_budget = crash
-            with suppress(Crash), faultpoints.armed(point, reach, action=fail):
-                self.run_sync(chosen, crash_budget)
+            self.crash(*crash)
         self.run_sync(chosen, budget, crashed=crash is not None)
         self.check(chosen)
         if twice:
             self.run_sync(chosen, budget)
             self.check(chosen)
         self.broken = False
+
+    def crash(self, point: str, reach: int, budget: int) -> None:
+        """Sync until the fault point is reached, if it is; nothing may swallow it."""
+        fired = []
+
+        def fail() -> None:
+            fired.append(point)
+            raise Crash
+
+        survived = False
+        with suppress(Crash), faultpoints.armed(point, reach, action=fail):
+            self.run_sync(TABLES, budget)
+            survived = True
+        assert survived != bool(fired)
 
     def run_sync(
         self, chosen: Iterable[str], budget: int, *, crashed: bool = False
@@ -625,10 +635,6 @@ class Histories(RuleBasedStateMachine):
             self.export.deliver_model()
         self.run_sync(TABLES, 10**9)
         self.check(TABLES)
-
-
-def fail() -> None:
-    raise Crash
 
 
 def lower_names(models: Iterable[Iterable[Column]]) -> set[str]:
