@@ -16,6 +16,8 @@ class Problem:
 
     permanent: bool
     remedy: str
+    # Trying again is of no use at all before a person has decided something.
+    decision: bool = False
 
 
 PROBLEMS: dict[str, Problem] = {
@@ -75,20 +77,59 @@ PROBLEMS: dict[str, Problem] = {
     "late_partition": Problem(
         True,
         "The folder came after newer ones were applied, and the table has no "
-        "versionnumber to order them by. Load the table again from the first folder.",
+        "versionnumber to order them by. Run manage.py refreshtable.",
+    ),
+    "too_many_bad_rows": Problem(
+        True,
+        "Look at the rows (manage.py quarantine), then dismiss or re-process them, or "
+        "raise the limit (manage.py editsync --max-bad-rows).",
+    ),
+    # The history.
+    "history_lost": Problem(
+        True,
+        "Bring the folder back; or add the table again in Synapse Link and run "
+        "manage.py refreshtable; or go on without it: manage.py acceptloss.",
+        decision=True,
+    ),
+    "versions_went_back": Problem(
+        True,
+        "The source was restored, it seems. Add the table again in Synapse Link, then "
+        "run manage.py refreshtable.",
+        decision=True,
+    ),
+    "mass_delete": Problem(
+        True,
+        "If the rows are meant to go, run manage.py approvedeletes NAME TABLE.",
+        decision=True,
+    ),
+    "refresh_refused": Problem(
+        True,
+        "Bring the folder back, or add the table again in Synapse Link and refresh it "
+        "from the new full copy.",
     ),
     # The schema.
     "unsupported_entity": Problem(
         True, "Exclude the table: createsync --exclude NAME."
     ),
     "type_changed": Problem(
-        True, "Re-create the table: drop it together with its configuration."
+        True,
+        "Run the statement yourself if the values allow it, then syncnow; or exclude "
+        "the table.",
+    ),
+    "type_widened": Problem(
+        True,
+        "Run manage.py refreshtable: the table is too large to be rewritten unasked.",
+    ),
+    "column_in_use": Problem(
+        True, "Drop the view, run the sync, and create the view again."
     ),
     "name_taken": Problem(
         True, "Rename or drop the relation that is in the way, or use another schema."
     ),
     "target_altered": Problem(
-        True, "Undo the change to the table, then run the sync again."
+        True,
+        "Undo the change to the table, then run the sync again; or let manage.py "
+        "refreshtable make it anew.",
     ),
     "target_limit": Problem(
         True, "Exclude the table: PostgreSQL cannot hold a row or a table of that size."
@@ -150,6 +191,11 @@ class SyncError(Exception):
     def permanent(self) -> bool:
         """Whether trying again changes nothing by itself."""
         return PROBLEMS[self.code].permanent
+
+    @property
+    def needs_decision(self) -> bool:
+        """Whether a person must decide something before it is tried again."""
+        return PROBLEMS[self.code].decision
 
     def __str__(self) -> str:
         """Return one line: the message and its place."""

@@ -27,6 +27,27 @@ FIRST_RETRY = timedelta(seconds=20)
 LAST_RETRY = timedelta(minutes=10)
 
 
+class BadRowPolicy(models.TextChoices):
+    """What becomes of rows that cannot be applied."""
+
+    STOP = "stop"
+    QUARANTINE = "quarantine"
+
+
+class EmptyText(models.TextChoices):
+    """What an empty cell of a text column is; a quoted empty one is always empty."""
+
+    NULL = "null"
+    EMPTY = "empty"
+
+
+class NewTables(models.TextChoices):
+    """What becomes of tables that appear in an export later."""
+
+    INCLUDE = "include"
+    ASK = "ask"
+
+
 class SyncConfig(models.Model):
     """One export and the PostgreSQL schema that replicates it."""
 
@@ -49,6 +70,31 @@ class SyncConfig(models.Model):
         null=True,
         blank=True,
         help_text="An uploaded model.json, to choose tables before the first folder.",
+    )
+    bad_rows = models.CharField(
+        max_length=10,
+        choices=BadRowPolicy,
+        default=BadRowPolicy.STOP,
+        help_text="A row that cannot be applied stops its table, or is set aside.",
+    )
+    max_bad_rows = models.PositiveIntegerField(
+        default=100, help_text="A table stops when so many rows are set aside."
+    )
+    empty_text = models.CharField(
+        max_length=10,
+        choices=EmptyText,
+        default=EmptyText.NULL,
+        help_text="What an empty cell of a text column is.",
+    )
+    new_tables = models.CharField(
+        max_length=10,
+        choices=NewTables,
+        default=NewTables.INCLUDE,
+        help_text="Tables that appear later come along, or wait for a yes.",
+    )
+    max_delete_share = models.PositiveSmallIntegerField(
+        default=50,
+        help_text="Per cent of a table that one load may delete unasked; 100 is all.",
     )
     paused = models.BooleanField(default=False)
     marker = models.TextField(
@@ -122,6 +168,7 @@ class SyncTable(models.Model):
         PAUSED = "paused"
         PARKED = "parked"
         HELD = "held"
+        NEW = "new"
 
     config = models.ForeignKey(
         SyncConfig, on_delete=models.CASCADE, related_name="tables"
@@ -136,6 +183,24 @@ class SyncTable(models.Model):
     )
     attributes = models.JSONField(
         default=list, help_text="Name and data type of the newest model's attributes."
+    )
+    base_partition = models.TextField(
+        blank=True, help_text="The partition in which the newest full copy begins."
+    )
+    initial_sync = models.TextField(
+        blank=True, help_text="When the source says that the full copy was complete."
+    )
+    absent = models.BooleanField(
+        default=False, help_text="The newest model no longer has the table."
+    )
+    refresh_reason = models.TextField(
+        blank=True, help_text="Why the table needs to be refreshed, if it does."
+    )
+    approved_partition = models.TextField(
+        blank=True, help_text="The partition that may delete as much as it likes."
+    )
+    filled_from = models.TextField(
+        blank=True, help_text="The partition from which a refresh filled the table."
     )
 
     class Meta:
@@ -170,6 +235,13 @@ class SyncTable(models.Model):
         columns = tuple(Column(*column) for column in self.columns)
         return Table(self.config.schema_name, self.target_name, columns)
 
+    def room_for_bad_rows(self) -> int | None:
+        """Return how many rows more may be set aside; None when none ever is."""
+        if self.config.bad_rows == BadRowPolicy.STOP:
+            return None
+        taken = self.quarantined.filter(state=QuarantinedRow.State.OPEN).count()
+        return max(0, self.config.max_bad_rows - taken)
+
     def record_columns(self, columns: tuple[Column, ...]) -> None:
         """Remember the columns that the target table has from now on."""
         self.columns = [[c.attribute, c.name, c.type] for c in columns]
@@ -190,6 +262,30 @@ class SyncTable(models.Model):
     def park(self) -> None:
         """Let the table wait for a person, unless it is paused or held."""
         self._move_state(self.State.ACTIVE, self.State.PARKED)
+
+    def hold(self) -> None:
+        """Let the table wait until a person approves its deletes."""
+        self._move_state(self.State.ACTIVE, self.State.HELD)
+        self._move_state(self.State.PARKED, self.State.HELD)
+
+    def approve(self, partition: str) -> None:
+        """Let a held table go on; this partition may delete what it wants to."""
+        self.approved_partition = partition
+        self.save(update_fields=["approved_partition"])
+        self._move_state(self.State.HELD, self.State.ACTIVE)
+
+    def accept(self) -> None:
+        """Replicate a table that the policy asked about."""
+        self._move_state(self.State.NEW, self.State.ACTIVE)
+
+    def resume(self) -> None:
+        """Let a parked table go on."""
+        self._move_state(self.State.PARKED, self.State.ACTIVE)
+
+    def need_refresh(self, reason: str) -> None:
+        """Remember that the table is not sure to be right without a refresh."""
+        self.refresh_reason = clean(reason)
+        self.save(update_fields=["refresh_reason"])
 
     def _move_state(self, old: State, new: State) -> None:
         if SyncTable.objects.filter(pk=self.pk, state=old).update(state=new):
@@ -232,7 +328,8 @@ class ProgressQuerySet(models.QuerySet["DataSyncProgress"]):
         row = self.exclude(copy_status=DataSyncProgress.Status.SUCCESS).first()
         if row is None:
             return False
-        last = error.permanent and row.attempts >= ATTEMPTS_BEFORE_PARKING
+        enough = row.attempts >= ATTEMPTS_BEFORE_PARKING or error.needs_decision
+        last = error.permanent and enough
         next_attempt_at = None if last else timezone.now() + retry_delay(row.attempts)
         return bool(
             self.exclude(copy_status=DataSyncProgress.Status.SUCCESS).update(
@@ -366,6 +463,47 @@ class Tombstone(models.Model):
 
     def __str__(self) -> str:
         return ", ".join(self.key)
+
+
+class QuarantinedRow(models.Model):
+    """A row that could not be applied and was set aside, as the file has it."""
+
+    class State(models.TextChoices):
+        OPEN = "open"
+        APPLIED = "applied"
+        DISMISSED = "dismissed"
+
+    table = models.ForeignKey(
+        SyncTable, on_delete=models.CASCADE, related_name="quarantined"
+    )
+    partition = models.TextField()
+    file = models.TextField()
+    line = models.BigIntegerField()
+    column = models.TextField(blank=True, help_text="The attribute at fault, if known.")
+    raw = models.BinaryField(help_text="The row's bytes, without its line end.")
+    code = models.TextField()
+    reason = models.TextField()
+    state = models.CharField(max_length=10, choices=State, default=State.OPEN)
+    attributes = models.JSONField(
+        default=list, help_text="Name and data type of the columns it is read with."
+    )
+    least_width = models.IntegerField(
+        help_text="How many cells the row must have at the least."
+    )
+    found_at = models.DateTimeField(default=timezone.now)
+    decided_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["table", "partition", "file", "line"]
+        verbose_name = "quarantined row"
+        indexes: ClassVar = [
+            models.Index(
+                fields=["table"], condition=Q(state="open"), name="quarantine_open"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.partition}/{self.table.entity}/{self.file}, line {self.line}"
 
 
 class Event(models.Model):

@@ -18,13 +18,12 @@ from sync.engine.batch import BATCH_BYTES, PartitionError, Step, initiate_load
 from sync.engine.control import Control
 from sync.engine.discovery import source_of
 from sync.engine.locks import BusyError, Namespace, lock_or_busy
-from sync.engine.reading import WidthsDifferError
 from sync.engine.schema import ensure_table
 from sync.engine.session import (
     database_errors,
     raw_connection,
 )
-from sync.engine.transfer import move
+from sync.engine.transfer import Moved, move
 from sync.engine.watchdog import Watchdog
 from sync.errors import Cancelled, SyncError, TargetError
 from sync.models import (
@@ -32,12 +31,22 @@ from sync.models import (
     DataSyncProgress,
     Event,
     ProgressQuerySet,
+    QuarantinedRow,
     SyncTable,
 )
 from sync.sources.base import Source
 from sync.target.merge import RowCounts
 
 __all__ = ["BATCH_BYTES", "LoadResult", "initiate_load", "sync_table"]
+
+# What another process may change between two loads of a table.
+REFRESHED = (
+    "columns",
+    "last_partition",
+    "base_partition",
+    "refresh_reason",
+    "approved_partition",
+)
 
 
 @dataclass
@@ -114,7 +123,7 @@ def _next_load(
     steps: list[Step] = []
     try:
         with database_errors(table.label):
-            table.refresh_from_db(fields=["columns", "last_partition"])
+            table.refresh_from_db(fields=REFRESHED)
             steps = initiate_load(table, source, BATCH_BYTES)
         if not steps:
             return False
@@ -170,7 +179,9 @@ def _record_failure(table: SyncTable, failure: PartitionError) -> bool:
     with transaction.atomic():
         if not rows.record_failure(failure.error):
             return False
-        if rows.filter(next_attempt_at=None).exists():
+        if failure.error.code == "mass_delete":
+            table.hold()
+        elif rows.filter(next_attempt_at=None).exists():
             table.park()
         Event.record(
             table.config,
@@ -232,17 +243,9 @@ def _check_unapplied(rows: ProgressQuerySet, steps: list[Step]) -> None:
 def _load(
     table: SyncTable, steps: list[Step], source: Source, control: Control
 ) -> None:
-    """Load the batch in one transaction: everything, or nothing.
-
-    Raw bytes go to COPY, which is fast; only when a row has not as many cells as
-    the model has columns is the batch read again with the eyes on its widths.
-    """
+    """Load the batch in one transaction: everything, or nothing."""
     try:
-        try:
-            _load_once(table, steps, source, control, watch_widths=False)
-        except WidthsDifferError:
-            control.rolled_back(table.pk)
-            _load_once(table, steps, source, control, watch_widths=True)
+        _load_once(table, steps, source, control)
     except SyncError as error:
         if control.cancelled:  # what interrupted the statement
             raise Cancelled from error
@@ -250,12 +253,7 @@ def _load(
 
 
 def _load_once(
-    table: SyncTable,
-    steps: list[Step],
-    source: Source,
-    control: Control,
-    *,
-    watch_widths: bool,
+    table: SyncTable, steps: list[Step], source: Source, control: Control
 ) -> None:
     """Do it; a connection on which nothing moves is broken by a watchdog."""
     watchdog = Watchdog(
@@ -272,10 +270,9 @@ def _load_once(
             faultpoints.reach("load_started")
             rows = table.progress.filter(pk__in=[step.progress.pk for step in steps])
             _check_unapplied(rows, steps)
-            counts = move(table, steps, source, control, watch_widths=watch_widths)
+            moved = move(table, steps, source, control)
             control.check()
-            for step, count in zip(steps, counts, strict=True):
-                step.progress.record_success(count, step.size)
+            record_moved(table, steps, moved)
             table.record_load(steps[-1].progress.partition)
             faultpoints.reach("progress_written")
     except SyncError as error:
@@ -284,3 +281,19 @@ def _load_once(
             message = f"Nothing moved for {seconds} seconds; the load was given up"
             raise TargetError("load_stalled", message, where=table.label) from error
         raise
+
+
+def record_moved(table: SyncTable, steps: list[Step], moved: list[Moved]) -> None:
+    """Write down what became of the partitions; part of the load's transaction."""
+    for step, item in zip(steps, moved, strict=True):
+        step.progress.record_success(item.counts, step.size)
+        if item.rejected:
+            QuarantinedRow.objects.bulk_create(item.rejected)
+            Event.record(
+                table.config,
+                "rows_quarantined",
+                f"{len(item.rejected)} bad rows were set aside",
+                level=Event.Level.WARNING,
+                table_name=table.entity,
+                partition=step.progress.partition,
+            )

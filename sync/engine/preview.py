@@ -77,7 +77,7 @@ def _ddl(
         entities.append(newest)
     statements: list[str] = []
     for entity in entities:
-        columns = tables.columns_for(entity, target.columns)
+        columns = tables.columns_for(entity, target.columns, target.relation)
         schema_exists = target.schema in schemas or tables.schema_exists(
             cursor, target.schema
         )

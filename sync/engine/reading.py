@@ -1,60 +1,108 @@
-"""One file of the source into the staging table, with every row accounted for."""
+"""One file of the source into the staging table, with every row accounted for.
+
+Raw bytes go to COPY, and the records in them are counted beside it. A file that
+PostgreSQL does not take like that is read again record by record.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 
 from sync import faultpoints
+from sync.engine.bad_rows import BadRows
+from sync.engine.careful import copy_carefully
 from sync.engine.control import Control
-from sync.errors import RowError, SourceError
+from sync.errors import SourceError
 from sync.model_json import Entity
 from sync.sources.base import Source, TableFile
-from sync.sources.csv_rows import Record, RecordCounter, blocks, find_record, record_at
-from sync.sources.row_widths import BadWidthError, Widths, padded
+from sync.sources.careful_rows import Widths, WordWatch, first_time_word
+from sync.sources.csv_rows import RecordCounter, blocks
 from sync.target.staging import CopyRefusedError, Staging
-
-VALUE_SHOWN = 100
-
-_BAD_WIDTH = "22P04"
-_NO_KEY = "23502"
-_BAD_ENCODING = {"22021", "22P05"}
+from sync.target.types import TIME_TYPES, sql_type
 
 
-class WidthsDifferError(Exception):
-    """A row has not as many cells as the model has columns; padding may help."""
+@dataclass
+class Reader:
+    """Copies the files of one partition into the staging table.
 
-
-def copy_file(
-    staging: Staging,
-    source: Source,
-    file: TableFile,
-    entity: Entity,
-    control: Control,
-    table_id: int,
-    widths: Widths | None = None,
-) -> int:
-    """Copy a file and return its rows; with ``widths`` narrow rows are padded.
-
-    Raises ``RowError`` for a row that does not fit, with file, line and column,
-    and when PostgreSQL took another number of rows than the file holds. Raises
-    ``SourceError`` when the file is not of the size that was listed, and
-    ``WidthsDifferError`` when a row is refused that padding might mend.
+    ``widths`` is asked only for a file that needs it. Bad rows go to ``bad_rows``.
     """
-    stream = _Stream(source, file, control, table_id)
-    rows = padded(stream.blocks(), widths) if widths else stream.blocks()
-    try:
-        copied = staging.copy(len(entity.attributes), rows)
-    except CopyRefusedError as refused:
-        if refused.error.sqlstate == _BAD_WIDTH and widths is None:
-            raise WidthsDifferError from refused
-        raise _explain(refused, source, file, entity) from refused.error
-    except BadWidthError as error:
-        raise RowError(
-            "bad_row", error.message, where=f"{file.path}, line {error.line}"
-        ) from error
-    stream.check(copied)
-    faultpoints.reach("file_copied")
-    return copied
+
+    staging: Staging
+    source: Source
+    entity: Entity
+    control: Control
+    table_id: int
+    widths: Callable[[], Widths]
+    bad_rows: BadRows
+    time_columns: frozenset[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.time_columns = frozenset(
+            index
+            for index, attribute in enumerate(self.entity.attributes)
+            if sql_type(attribute.data_type) in TIME_TYPES
+        )
+
+    def copy(self, file: TableFile) -> int:
+        """Copy a file and return the rows in it, those set aside included.
+
+        Raises ``RowError`` for a row that does not fit, with file, line and column,
+        and ``SourceError`` when the file is not of the size that was listed.
+        """
+        stream = _Stream(self.source, file, self.control, self.table_id)
+        try:
+            with self.staging.savepoint():
+                rows = self._copy_raw(file, stream)
+        except _NeedsCareError:
+            self.control.advance(self.table_id, -stream.read)
+            stream = _Stream(self.source, file, self.control, self.table_id)
+            rows = copy_carefully(
+                self.staging,
+                file.path,
+                stream.blocks(),
+                self.entity,
+                self.widths(),
+                self.time_columns,
+                self.bad_rows,
+            )
+            stream.check()
+        faultpoints.reach("file_copied")
+        return rows
+
+    def _copy_raw(self, file: TableFile, stream: _Stream) -> int:
+        counter, words = RecordCounter(), WordWatch()
+
+        def watched() -> Iterator[bytes]:
+            for block in stream.blocks():
+                counter.feed(block)
+                if self.time_columns:
+                    words.feed(block)
+                yield block
+
+        try:
+            copied = self.staging.copy(len(self.entity.attributes), watched())
+        except CopyRefusedError as refused:
+            raise _NeedsCareError from refused
+        stream.check()
+        if copied != counter.total or (words.suspicious and self._has_word(file)):
+            raise _NeedsCareError
+        return copied
+
+    def _has_word(self, file: TableFile) -> bool:
+        again = _Stream(self.source, file, Control(), self.table_id)
+        return first_time_word(self._beating(again.blocks()), self.time_columns)
+
+    def _beating(self, stream: Iterable[bytes]) -> Iterator[bytes]:
+        for block in stream:
+            self.control.check()
+            self.control.beat(self.table_id)
+            yield block
+
+
+class _NeedsCareError(Exception):
+    """The file is to be read record by record."""
 
 
 class _Stream:
@@ -63,23 +111,23 @@ class _Stream:
     def __init__(
         self, source: Source, file: TableFile, control: Control, table_id: int
     ) -> None:
+        self.read = 0
         self._source = source
         self._file = file
         self._control = control
         self._table_id = table_id
-        self._counter = RecordCounter()
-        self._read = 0
+        self._end = 0
 
     def blocks(self) -> Iterator[bytes]:
         with self._source.open(self._file) as raw:
             try:
                 for block in blocks(raw):
                     self._control.check()
-                    self._counter.feed(block)
                     yield block
+                    self.read += len(block)
                     self._control.beat(self._table_id, len(block))
                     faultpoints.reach("block_copied")
-                self._read = raw.tell()
+                self._end = raw.tell()
             except OSError as error:
                 raise SourceError(
                     "file_unreadable",
@@ -87,76 +135,13 @@ class _Stream:
                     where=self._file.path,
                 ) from error
 
-    def check(self, copied: int) -> None:
-        """Refuse a file of another size or with another number of rows."""
+    def check(self) -> None:
+        """Refuse a file of another size than was listed."""
         path, size = self._file.path, self._file.size
-        if self._read != size:
+        if self._end != size:
             raise SourceError(
                 "file_changed",
-                f"{path} had {size} bytes when it was listed and {self._read} when it "
+                f"{path} had {size} bytes when it was listed and {self._end} when it "
                 "was read",
                 where=path,
             )
-        if copied != self._counter.total:
-            raise RowError(
-                "row_count",
-                f"{path} holds {self._counter.total} rows, PostgreSQL read {copied}",
-                where=path,
-            )
-
-
-def _explain(
-    refused: CopyRefusedError, source: Source, file: TableFile, entity: Entity
-) -> RowError:
-    state = refused.error.sqlstate or ""
-    record = None
-    if refused.line is not None:
-        with source.open(file) as raw:
-            number = record_at(raw, refused.line)
-        with source.open(file) as raw:
-            record = find_record(raw, number)
-    cells = record.cells() if record else []
-    said = refused.error.diag.message_primary or str(refused.error)
-    column = refused.column
-    if state in _BAD_ENCODING:
-        code, column = "bad_encoding", _unreadable_cell(cells)
-        message = _encoding_message(record)
-    elif state in {_BAD_WIDTH, _NO_KEY}:
-        code = "bad_row"
-        message = "The row has no key" if state == _NO_KEY else f"Unreadable: {said}"
-    else:
-        code = "bad_value"
-        message = _value_message(cells, entity, column, said)
-    place = [file.path]
-    if record is not None:
-        place.append(f"line {record.line}")
-    if column is not None and column < len(entity.attributes):
-        place.append(f"column {entity.attributes[column].name}")
-    return RowError(code, message, where=", ".join(place))
-
-
-def _value_message(
-    cells: list[str], entity: Entity, column: int | None, said: str
-) -> str:
-    width = len(entity.attributes)
-    if column is None or column >= min(len(cells), width):
-        return f"A value does not convert: {said}"
-    value = cells[column]
-    shown = repr(value[:VALUE_SHOWN]) + ("…" if len(value) > VALUE_SHOWN else "")
-    message = f"{shown} is no {entity.attributes[column].data_type}: {said}"
-    if len(cells) != width:
-        message += f"; the row has {len(cells)} cells, but model.json {width} columns"
-    return message
-
-
-def _encoding_message(record: Record | None) -> str:
-    if record is not None and b"\0" in record.raw:
-        return "The row holds a NUL character"
-    return "The row holds bytes that are not UTF-8"
-
-
-def _unreadable_cell(cells: list[str]) -> int | None:
-    for index, cell in enumerate(cells):
-        if "\0" in cell or "\N{REPLACEMENT CHARACTER}" in cell:
-            return index
-    return None

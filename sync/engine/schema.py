@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 
 from django.db import transaction
 from psycopg import sql
@@ -15,10 +16,13 @@ from sync.errors import TargetError
 from sync.model_json import Attribute, Entity
 from sync.models import Event, SyncTable
 from sync.target import tables
+from sync.target.tables import Column
 
 # Readers queue behind a waiting ALTER TABLE, so it waits for a second at most.
 DDL_LOCK_TIMEOUT = "1s"
 DDL_TRIES = 4
+# A table up to this size is rewritten for a wider type at once: well under a second.
+REWRITTEN_BYTES = 16 * 1024 * 1024
 
 
 def newest_entity(table: SyncTable) -> Entity | None:
@@ -38,13 +42,36 @@ def plan_ddl(table: SyncTable, entity: Entity) -> list[sql.Composed]:
     target = table.target()
     cursor = raw_cursor()
     tables.check_unaltered(target, tables.inspect(cursor, target))
-    columns = tables.columns_for(entity, target.columns)
+    columns = tables.columns_for(entity, target.columns, target.relation)
+    check_widening(table, columns)
     return tables.plan(
         target,
         columns,
         tables.key_column(entity, columns),
         schema_exists=tables.schema_exists(cursor, target.schema),
     )
+
+
+def check_widening(
+    table: SyncTable, columns: Sequence[Column], *, any_size: bool = False
+) -> None:
+    """Raise ``TargetError`` when columns cannot get their wider types in passing."""
+    target = table.target()
+    cursor = raw_cursor()
+    wider = tables.widened_columns(target, columns) if target.columns else []
+    if not wider:
+        return
+    said = ", ".join(f"{column.name} {column.type}" for column in wider)
+    if views := tables.views_on(cursor, target, wider):
+        raise TargetError(
+            "column_in_use",
+            f"{table.label} needs {said}, but {', '.join(views)} uses it",
+            where=table.label,
+        )
+    if not any_size and tables.size_of(cursor, target) > REWRITTEN_BYTES:
+        raise TargetError(
+            "type_widened", f"{table.label} needs {said}", where=table.label
+        )
 
 
 def ensure_table(table: SyncTable, entity: Entity) -> None:
@@ -94,10 +121,26 @@ def _ensure(table: SyncTable, entity: Entity) -> None:
 def _record(table: SyncTable, entity: Entity) -> None:
     existing = table.target().columns
     columns = tables.columns_for(entity, existing)
+    record_columns(table, columns)
+
+
+def record_columns(table: SyncTable, columns: tuple[Column, ...]) -> None:
+    """Remember the target's columns, and announce what is new in them."""
+    before = table.target()
     table.record_columns(columns)
-    new = ", ".join(column.name for column in columns[len(existing) :])
-    if existing:
-        kind, message = "columns_added", f"{table.label} has new columns: {new}"
-    else:
-        kind, message = "table_created", f"{table.label} with {len(columns)} columns"
+    if not before.columns:
+        _announce(table, "table_created", f"{table.label} with {len(columns)} columns")
+        return
+    known = {column.attribute for column in before.columns}
+    new = [column.name for column in columns if column.attribute not in known]
+    wider = [f"{c.name} {c.type}" for c in tables.widened_columns(before, columns)]
+    if new:
+        message = f"{table.label} has new columns: {', '.join(new)}"
+        _announce(table, "columns_added", message)
+    if wider:
+        message = f"{table.label} has wider columns: {', '.join(wider)}"
+        _announce(table, "columns_widened", message)
+
+
+def _announce(table: SyncTable, kind: str, message: str) -> None:
     Event.record(table.config, kind, message, table_name=table.entity)

@@ -2,25 +2,62 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import psycopg
-from psycopg import sql
+from psycopg import Cursor, sql
 
 from sync import faultpoints
+from sync.engine.bad_rows import BadRows, Rejected
 from sync.engine.batch import PartitionError, Step
 from sync.engine.control import Control
-from sync.engine.reading import copy_file
+from sync.engine.reading import Reader
 from sync.engine.session import prepare_session, raw_cursor, show_phase
-from sync.errors import RowError, SourceError
+from sync.errors import RowError, SourceError, TargetError
 from sync.model_json import Entity
-from sync.models import SyncPartition, SyncTable, Tombstone
+from sync.models import (
+    EmptyText,
+    QuarantinedRow,
+    SyncConfig,
+    SyncPartition,
+    SyncTable,
+    Tombstone,
+    clean,
+)
 from sync.sources.base import Source
-from sync.sources.row_widths import Widths
+from sync.sources.careful_rows import Widths
 from sync.target.failures import from_postgres
 from sync.target.merge import Merge, RowCounts, SystemColumns
 from sync.target.staging import Staging
 from sync.target.tables import IS_DELETE, KEY, SINK, VERSION, Table
 
 TOMBSTONES = sql.Identifier(Tombstone._meta.db_table)
+# A folder with so many stored keys, all of them older, is no stale re-send.
+RESTORED_KEYS = 100
+# No load of fewer deletes is ever held.
+FEW_DELETES = 1000
+
+
+@dataclass(frozen=True)
+class Destination:
+    """What a load is merged into: a target and its tombstones, live or rebuilt."""
+
+    target: Table
+    tombstones: sql.Identifier
+    guarded: bool = True
+
+
+@dataclass
+class Moved:
+    """What became of one partition's rows; ``rejected`` are those set aside."""
+
+    counts: RowCounts
+    rejected: list[QuarantinedRow]
+
+
+def live(table: SyncTable) -> Destination:
+    """Return the table's own target."""
+    return Destination(table.target(), TOMBSTONES)
 
 
 def move(
@@ -28,40 +65,108 @@ def move(
     steps: list[Step],
     source: Source,
     control: Control,
-    *,
-    watch_widths: bool,
-) -> list[RowCounts]:
-    """Copy the files of a batch and merge them; return the counts of its partitions.
+    destination: Destination | None = None,
+) -> list[Moved]:
+    """Copy the files of a batch and merge them; return what became of each partition.
 
-    Raises ``PartitionError`` for a file or row at fault, ``WidthsDifferError`` when
-    rows are narrower or wider than their model and ``watch_widths`` was not set.
+    Raises ``PartitionError`` for a file, row or partition at fault.
     """
     cursor = raw_cursor()
     prepare_session(cursor)
+    destination = destination or live(table)
+    staging = _staging(cursor, table.config, steps, destination.target)
+    staging.create()
+    faultpoints.reach("staging_created")
+    mover = _Mover(table, steps, source, control, staging)
+    moved = mover.copy()
+    show_phase(cursor, table.pk, "merge", mover.done)
+    control.beat(table.pk)
+    system = _system(steps[-1].entity, destination.target)
+    merge = Merge(
+        cursor,
+        staging,
+        system,
+        destination.target,
+        destination.tombstones,
+        table.pk,
+    )
+    counts = merge.choose(mover.rows)
+    if destination.guarded:
+        _guard(table, steps, merge, counts, mover.rows)
+    merge.apply(counts, mover.rows)
+    for number, item in enumerate(moved):
+        item.counts = counts[number]
+        item.counts.rejected = len(item.rejected)
+    return moved
+
+
+def _staging(
+    cursor: Cursor[tuple[object, ...]],
+    config: SyncConfig,
+    steps: list[Step],
+    target: Table,
+) -> Staging:
     entity = steps[-1].entity
-    target = table.target()
     columns = [target.column(attribute.name) for attribute in entity.attributes]
-    staging = Staging(
+    return Staging(
         cursor,
         [column for column in columns if column],
         entity.position(KEY) or 0,
         partitioned=len(steps) > 1,
+        empty_text=config.empty_text == EmptyText.EMPTY,
     )
-    staging.create()
-    faultpoints.reach("staging_created")
-    rows: dict[int, int] = {}
-    done = 0
-    for number, step in enumerate(steps):
-        staging.begin_partition(number)
-        rows[number] = 0
-        widths = _widths(table, step, source) if watch_widths else None
+
+
+class _Mover:
+    """Copies the files of a batch into the staging table, partition by partition."""
+
+    def __init__(
+        self,
+        table: SyncTable,
+        steps: list[Step],
+        source: Source,
+        control: Control,
+        staging: Staging,
+    ) -> None:
+        self.rows: dict[int, int] = {}
+        self.done = 0
+        self._table = table
+        self._steps = steps
+        self._source = source
+        self._control = control
+        self._staging = staging
+        self._bad_rows = BadRows(table.room_for_bad_rows())
+
+    def copy(self) -> list[Moved]:
+        """Copy everything; ``rows`` then holds the rows copied per partition."""
+        moved = []
+        for number, step in enumerate(self._steps):
+            self._staging.begin_partition(number)
+            before = len(self._bad_rows.rows)
+            read = self._copy_partition(step)
+            rejected = self._bad_rows.rows[before:]
+            self.rows[number] = read - len(rejected)
+            moved.append(Moved(RowCounts(), self._quarantined(step, rejected)))
+            faultpoints.reach("partition_copied")
+        return moved
+
+    def _copy_partition(self, step: Step) -> int:
+        cursor = raw_cursor()
+        reader = Reader(
+            self._staging,
+            self._source,
+            step.entity,
+            self._control,
+            self._table.pk,
+            lambda: widths_of(self._table, step, self._source),
+            self._bad_rows,
+        )
+        read = 0
         for file in step.files:
-            show_phase(cursor, table.pk, "copy", done)
-            control.beat(table.pk)
+            show_phase(cursor, self._table.pk, "copy", self.done)
+            self._control.beat(self._table.pk)
             try:
-                rows[number] += copy_file(
-                    staging, source, file, step.entity, control, table.pk, widths
-                )
+                read += reader.copy(file)
             except (RowError, SourceError) as error:
                 raise PartitionError(step.progress, error) from error
             except psycopg.Error as error:
@@ -69,17 +174,70 @@ def move(
                 if failure.permanent:
                     raise PartitionError(step.progress, failure) from error
                 raise
-            done += file.size
-        faultpoints.reach("partition_copied")
-    show_phase(cursor, table.pk, "merge", done)
-    control.beat(table.pk)
-    system = _system(entity, target)
-    merge = Merge(cursor, staging, system, target, TOMBSTONES, table.pk)
-    counts = merge.run(rows)
-    return [counts[number] for number in rows]
+            self.done += file.size
+        return read
+
+    def _quarantined(
+        self, step: Step, rejected: list[Rejected]
+    ) -> list[QuarantinedRow]:
+        if not rejected:
+            return []
+        least = widths_of(self._table, step, self._source).least
+        attributes = [[a.name, a.data_type] for a in step.entity.attributes]
+        return [
+            QuarantinedRow(
+                table=self._table,
+                partition=step.progress.partition,
+                file=row.path.rpartition("/")[2],
+                line=row.line,
+                column=clean(row.column),
+                raw=row.raw,
+                code=row.code,
+                reason=clean(row.message),
+                attributes=attributes,
+                least_width=least,
+            )
+            for row in rejected
+        ]
 
 
-def _widths(table: SyncTable, step: Step, source: Source) -> Widths:
+def _guard(
+    table: SyncTable,
+    steps: list[Step],
+    merge: Merge,
+    counts: dict[int, RowCounts],
+    rows: dict[int, int],
+) -> None:
+    """Refuse a load that a restored source or a mass delete would make."""
+    first_of_new_copy = table.base_partition if table.refresh_reason else None
+    fewest = {
+        number: 1 if step.progress.partition == first_of_new_copy else RESTORED_KEYS
+        for number, step in enumerate(steps)
+    }
+    if (number := merge.gone_back(rows, fewest)) is not None:
+        partition = steps[number].progress
+        error = TargetError(
+            "versions_went_back",
+            f"Every row of {partition.partition} that the table has is older there "
+            "than in the table",
+            where=partition.partition,
+        )
+        raise PartitionError(partition, error)
+    deleted = sum(count.deleted for count in counts.values())
+    share = table.config.max_delete_share
+    approved = steps[0].progress.partition == table.approved_partition
+    if deleted <= FEW_DELETES or share >= 100 or approved:
+        return
+    total = merge.live_rows()
+    if deleted * 100 > share * total:
+        raise TargetError(
+            "mass_delete",
+            f"The load would delete {deleted} of {total} rows",
+            where=steps[0].progress.partition,
+        )
+
+
+def widths_of(table: SyncTable, step: Step, source: Source) -> Widths:
     """Return the widths that a partition's rows may have.
 
     A narrow row is the beginning of a row only if the columns of the partition

@@ -25,6 +25,8 @@ _CODES = {
     "42P01": "target_altered",
     "42703": "target_altered",
     "42804": "target_altered",
+    "0A000": "column_in_use",
+    "2BP01": "column_in_use",
     "42P07": "name_taken",
     "42P06": "name_taken",
 }

@@ -84,16 +84,29 @@ class Merge:
         if staging.partitioned:
             self._partition = sql.SQL("s.{}").format(PARTITION)
 
-    def run(self, rows: dict[int, int]) -> dict[int, RowCounts]:
-        """Apply everything; ``rows`` holds the rows read per partition number.
+    def choose(self, rows: dict[int, int]) -> dict[int, RowCounts]:
+        """Choose the winning changes; ``rows`` holds the rows read per partition.
+
+        Returns what will be inserted, deleted and missing, for guards to judge;
+        nothing is applied yet.
+        """
+        self._choose_winners()
+        faultpoints.reach("winners_chosen")
+        counts = {partition: RowCounts() for partition in rows}
+        self._execute(
+            "SELECT partition, action, count(*) FROM {winners} "
+            "WHERE action <> 'update' GROUP BY partition, action"
+        )
+        for partition, action, number in self._cursor.fetchall():
+            name = _COUNTS[str(action)]
+            setattr(counts[int(str(partition))], name, int(str(number)))
+        return counts
+
+    def apply(self, counts: dict[int, RowCounts], rows: dict[int, int]) -> None:
+        """Apply what was chosen, and complete the counts.
 
         Raises ``TargetError`` when the target did not take what it was given.
         """
-        counts = {partition: RowCounts() for partition in rows}
-        self._choose_winners()
-        faultpoints.reach("winners_chosen")
-        for partition, action, number in self._winners():
-            setattr(counts[partition], _COUNTS[action], number)
         self._do("delete", self._delete(), sum(c.deleted for c in counts.values()))
         faultpoints.reach("rows_deleted")
         for partition, number in self._update():
@@ -107,15 +120,57 @@ class Merge:
         for partition, read in rows.items():
             count = counts[partition]
             count.unchanged = read - count.inserted - count.updated - count.deleted
-        return counts
 
-    def _winners(self) -> list[tuple[int, str, int]]:
-        """Return the number of winners by partition and action, but of updates."""
+    def gone_back(self, rows: dict[int, int], fewest: dict[int, int]) -> int | None:
+        """Return a partition all of whose upserts of stored keys are older than stored.
+
+        At least as many keys as ``fewest`` says for it; None when there is none. To be
+        asked between ``choose`` and ``apply``.
+        """
+        version = self._system.version
+        if version is None or self._system.live_version is None:
+            return None
         self._execute(
-            "SELECT partition, action, count(*) FROM {winners} "
-            "WHERE action <> 'update' GROUP BY partition, action"
+            "SELECT DISTINCT partition FROM {winners} WHERE action = 'update'"
         )
-        return [(int(str(p)), str(a), int(str(n))) for p, a, n in self._cursor]
+        current = {int(str(partition)) for (partition,) in self._cursor.fetchall()}
+        suspects = [
+            partition
+            for partition, read in rows.items()
+            if read >= fewest[partition] and partition not in current
+        ]
+        if not suspects:
+            return None
+        self._execute(
+            """
+            SELECT partition, count(DISTINCT key) FROM (
+                SELECT s.{staged_key} AS key, {number} AS partition,
+                    {own} AS version, {is_delete} AS is_delete,
+                    greatest(t.{live}, max({own}) OVER (
+                        PARTITION BY s.{staged_key} ORDER BY {number}
+                        GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS stored
+                FROM {staging} AS s LEFT JOIN {target} AS t ON t.{key} = s.{staged_key}
+            ) AS c
+            WHERE NOT is_delete AND version IS NOT NULL AND stored IS NOT NULL
+                AND partition = ANY({suspects})
+            GROUP BY partition HAVING bool_and(version < stored) ORDER BY partition
+            """,
+            number=sql.SQL("({} + 0)").format(self._partition),
+            own=self._staged(version),
+            live=sql.Identifier(self._system.live_version),
+            is_delete=self._is_delete(),
+            suspects=sql.Literal(suspects),
+        )
+        for partition, keys in self._cursor.fetchall():
+            if int(str(keys)) >= fewest[int(str(partition))]:
+                return int(str(partition))
+        return None
+
+    def live_rows(self) -> int:
+        """Return the number of rows in the target."""
+        self._execute("SELECT count(*) FROM {target}")
+        row = self._cursor.fetchone()
+        return int(str(row[0])) if row else 0
 
     def _do(self, verb: str, statement: sql.Composed, expected: int) -> None:
         self._cursor.execute(statement)

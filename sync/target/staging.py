@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 
 import psycopg
 from psycopg import Cursor, sql
@@ -22,6 +23,12 @@ PARTITION = sql.Identifier("partition")
 
 # "COPY dvsync_staging, line 7, column c3: ..." in any language of the server.
 _CONTEXT = re.compile(rf"{NAME}\D*(\d+)(?:\D*?\bc(\d+)\b)?")
+# What a row may be at fault for; the last is one over PostgreSQL's 8 kB.
+_ROW_ERRORS = (
+    psycopg.DataError,
+    psycopg.errors.NotNullViolation,
+    psycopg.errors.ProgramLimitExceeded,
+)
 
 
 class CopyRefusedError(Exception):
@@ -44,7 +51,8 @@ class Staging:
     """The staging table of one load. ``columns`` are the target's, in cell order.
 
     A load of one partition needs no column for its number, and a table of 1,600
-    columns has no room for it.
+    columns has no room for it. With ``empty_text`` an empty cell of a text column is
+    the empty text, not NULL.
     """
 
     def __init__(
@@ -54,8 +62,10 @@ class Staging:
         key: int,
         *,
         partitioned: bool = True,
+        empty_text: bool = False,
     ) -> None:
         self._cursor = cursor
+        self._empty_text = empty_text
         self.columns = tuple(columns)
         self.key = key
         self.partitioned = partitioned
@@ -80,6 +90,10 @@ class Staging:
             )
         )
 
+    def savepoint(self) -> AbstractContextManager[object]:
+        """Return a block whose error undoes what was copied in it, and no more."""
+        return self._cursor.connection.transaction()
+
     def begin_partition(self, number: int) -> None:
         """Mark the rows that come next with the number of their partition."""
         if not self.partitioned:
@@ -93,31 +107,35 @@ class Staging:
     def copy(self, width: int, blocks: Iterable[bytes]) -> int:
         """Copy raw CSV whose rows are the first ``width`` columns; return the rows.
 
-        Raises ``CopyRefusedError`` when PostgreSQL does not accept a row.
+        Raises ``CopyRefusedError`` when PostgreSQL does not accept a row; the
+        transaction then goes on from the last savepoint only.
         """
         try:
             with self._cursor.copy(self._copy_statement(width)) as copy:
                 for block in blocks:
                     copy.write(block)
-        except (psycopg.DataError, psycopg.errors.NotNullViolation) as error:
+        except _ROW_ERRORS as error:
             raise CopyRefusedError(error) from error
         return self._cursor.rowcount
 
     def _copy_statement(self, width: int) -> sql.Composed:
-        typed = [
-            self.column(index)
-            for index, column in enumerate(self.columns[:width])
-            if column.type != TEXT
-        ]
-        force_null = (
-            sql.SQL(", FORCE_NULL ({})").format(sql.SQL(", ").join(typed))
-            if typed
-            else sql.SQL("")
-        )
+        typed, texts = [], []
+        for index, column in enumerate(self.columns[:width]):
+            if column.type != TEXT:
+                typed.append(self.column(index))
+            elif self._empty_text and index != self.key:
+                texts.append(self.column(index))
         return sql.SQL(
-            "COPY {} ({}) FROM STDIN (FORMAT csv, ENCODING 'UTF8'{})"
+            "COPY {} ({}) FROM STDIN (FORMAT csv, ENCODING 'UTF8'{}{})"
         ).format(
             RELATION,
             sql.SQL(", ").join(self.column(index) for index in range(width)),
-            force_null,
+            _option("FORCE_NULL", typed),
+            _option("FORCE_NOT_NULL", texts),
         )
+
+
+def _option(name: str, columns: list[sql.Identifier]) -> sql.Composable:
+    if not columns:
+        return sql.SQL("")
+    return sql.SQL(", " + name + " ({})").format(sql.SQL(", ").join(columns))

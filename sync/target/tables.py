@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import Cursor, sql
 
 from sync.errors import TargetError
 from sync.model_json import Attribute, Entity
-from sync.target.types import SQL_TYPES, TIMESTAMP, sql_type
+from sync.target.types import SQL_TYPES, TIMESTAMP, sql_type, widened
 
 MAX_NAME = 63  # bytes, PostgreSQL's NAMEDATALEN - 1
 MAX_COLUMNS = 1600
@@ -85,11 +85,14 @@ def choose_name(source: str, taken: Collection[str]) -> str:
     raise TargetError("name_taken", f"No free name is left for {source!r}")
 
 
-def columns_for(entity: Entity, existing: Sequence[Column]) -> tuple[Column, ...]:
+def columns_for(
+    entity: Entity, existing: Sequence[Column], relation: sql.Identifier | None = None
+) -> tuple[Column, ...]:
     """Return ``existing`` and a column for each attribute that has none yet.
 
-    Raises ``TargetError`` when the entity cannot be kept as a table, or when an
-    attribute's type is no longer the type of its column.
+    A column whose attribute has a wider type now gets it. Raises ``TargetError`` when
+    the entity cannot be kept as a table, or when an attribute's type is another one;
+    the message names the statement on ``relation`` that it would need.
     """
     columns = {column.attribute: column for column in existing}
     taken = {column.name for column in existing} | _SYSTEM_COLUMNS
@@ -100,8 +103,10 @@ def columns_for(entity: Entity, existing: Sequence[Column]) -> tuple[Column, ...
             column = Column(attribute.name, choose_name(attribute.name, taken), type_)
             columns[attribute.name] = column
             taken.add(column.name)
-        elif column.type != type_:
-            _refuse_type(entity.name, attribute, column)
+        elif (wider := widened(column.type, type_)) is None:
+            _refuse_type(entity.name, attribute, column, relation)
+        else:
+            columns[attribute.name] = replace(column, type=wider)
     _check(entity, len(columns))
     return tuple(columns.values())
 
@@ -136,6 +141,19 @@ def add_columns(table: Table, columns: Iterable[Column]) -> sql.Composed:
     )
 
 
+def retype(table: Table, columns: Iterable[Column]) -> sql.Composed:
+    """Return the statement that gives columns their types; it rewrites the table."""
+    return sql.SQL("ALTER TABLE {} {}").format(
+        table.relation,
+        sql.SQL(", ").join(
+            sql.SQL("ALTER COLUMN {name} TYPE {type} USING {name}::{type}").format(
+                name=sql.Identifier(column.name), type=SQL_TYPES[column.type]
+            )
+            for column in columns
+        ),
+    )
+
+
 def plan(
     table: Table, columns: Sequence[Column], key: str, *, schema_exists: bool
 ) -> list[sql.Composed]:
@@ -145,10 +163,51 @@ def plan(
     """
     wanted = Table(table.schema, table.name, tuple(columns))
     if table.columns:
-        new = [column for column in columns if column not in table.columns]
-        return [add_columns(table, new)] if new else []
+        statements = []
+        if wider := widened_columns(table, columns):
+            statements.append(retype(table, wider))
+        known = {column.attribute for column in table.columns}
+        if new := [column for column in columns if column.attribute not in known]:
+            statements.append(add_columns(table, new))
+        return statements
     statements = [] if schema_exists else [create_schema(table.schema)]
     return [*statements, create_table(wanted, key)]
+
+
+def widened_columns(table: Table, columns: Iterable[Column]) -> list[Column]:
+    """Return those of ``columns`` that the table has with another type."""
+    types = {column.attribute: column.type for column in table.columns}
+    return [c for c in columns if types.get(c.attribute, c.type) != c.type]
+
+
+def views_on(
+    cursor: Cursor[tuple[object, ...]], table: Table, columns: Iterable[Column]
+) -> list[str]:
+    """Return the views that use one of the columns, as schema.name."""
+    cursor.execute(
+        "SELECT DISTINCT n.nspname || '.' || v.relname FROM pg_depend d "
+        "JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass "
+        "JOIN pg_class v ON v.oid = r.ev_class "
+        "JOIN pg_namespace n ON n.oid = v.relnamespace "
+        "JOIN pg_class t ON t.oid = d.refobjid AND v.oid <> t.oid "
+        "JOIN pg_namespace s ON s.oid = t.relnamespace "
+        "JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid "
+        "WHERE s.nspname = %s AND t.relname = %s AND a.attname = ANY(%s) ORDER BY 1",
+        [table.schema, table.name, [column.name for column in columns]],
+    )
+    return [str(name) for (name,) in cursor.fetchall()]
+
+
+def size_of(cursor: Cursor[tuple[object, ...]], table: Table) -> int:
+    """Return the bytes that the table takes on disk, its indexes not counted."""
+    cursor.execute(
+        "SELECT pg_table_size(c.oid) FROM pg_class c "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %s AND c.relname = %s",
+        [table.schema, table.name],
+    )
+    row = cursor.fetchone()
+    return int(str(row[0])) if row else 0
 
 
 def schema_exists(cursor: Cursor[tuple[object, ...]], schema: str) -> bool:
@@ -253,10 +312,17 @@ def _check(entity: Entity, width: int) -> None:
         )
 
 
-def _refuse_type(entity: str, attribute: Attribute, column: Column) -> None:
-    raise TargetError(
-        "type_changed",
+def _refuse_type(
+    entity: str, attribute: Attribute, column: Column, relation: sql.Identifier | None
+) -> None:
+    message = (
         f"{entity}.{attribute.name} is {attribute.data_type} now; its column is "
-        f"{column.type}",
-        where=f"{entity}.{attribute.name}",
+        f"{column.type}"
     )
+    if relation is not None:
+        type_ = SQL_TYPES[sql_type(attribute.data_type)]
+        needed = sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE {}").format(
+            relation, sql.Identifier(column.name), type_
+        )
+        message += f". It would need: {needed.as_string(None)}"
+    raise TargetError("type_changed", message, where=f"{entity}.{attribute.name}")

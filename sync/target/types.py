@@ -8,6 +8,10 @@ from sync.model_json import DATA_TYPES, type_key
 
 TEXT = "text"
 TIMESTAMP = "timestamp with time zone"
+TIME_TYPES = frozenset({TIMESTAMP, "date", "time without time zone"})
+
+# Each holds every value of those before it, written in the same way.
+_WIDENING = ("integer", "bigint", "numeric", TEXT)
 
 # Spelled as PostgreSQL's format_type() spells them, so that they can be compared
 # with a table as it is. "text" for strings of any length and "numeric" without a
@@ -47,3 +51,12 @@ SQL_TYPES = {name: sql.SQL(name) for name in _TYPES.values()}
 def sql_type(data_type: str) -> str:
     """Return the PostgreSQL type of a model.json type; unknown ones are text."""
     return _BY_KEY.get(type_key(data_type), TEXT)
+
+
+def widened(old: str, new: str) -> str | None:
+    """Return the type that holds the values of both, None when there is none."""
+    if old == new:
+        return old
+    if old not in _WIDENING or new not in _WIDENING:
+        return TEXT if {old, new} == {TEXT, "double precision"} else None
+    return max(old, new, key=_WIDENING.index)

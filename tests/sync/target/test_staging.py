@@ -197,7 +197,8 @@ def replicated(cursor: Raw, data_type: str, cell: str) -> object:
     rows = copy(filled, f"{KEY},{cell}\n")
     system = SystemColumns(None, None, None, None, None)
     tombstones = sql.Identifier(Tombstone._meta.db_table)
-    Merge(cursor, filled, system, table, tombstones, 1).run({1: rows})
+    merge = Merge(cursor, filled, system, table, tombstones, 1)
+    merge.apply(merge.choose({1: rows}), {1: rows})
     cursor.execute("SELECT a1::text FROM load_test.t")
     ((value,),) = cursor.fetchall()
     return value

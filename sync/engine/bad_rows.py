@@ -1,0 +1,50 @@
+"""What becomes of rows that cannot be applied: they stop the load, or are set aside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sync.errors import RowError
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """One bad row: its place, its bytes as the file has them, and what is wrong."""
+
+    path: str
+    line: int
+    column: str
+    raw: bytes
+    code: str
+    message: str
+
+    def error(self) -> RowError:
+        """Return it as an error."""
+        place = [self.path, f"line {self.line}"]
+        if self.column:
+            place.append(f"column {self.column}")
+        return RowError(self.code, self.message, where=", ".join(place))
+
+
+@dataclass
+class BadRows:
+    """Meets the bad rows of one load. Without ``room`` the first one is raised.
+
+    With it, so many are collected in ``rows``; one more raises ``RowError``.
+    """
+
+    room: int | None = None
+    rows: list[Rejected] = field(default_factory=list)
+
+    def meet(self, rejected: Rejected) -> None:
+        """Take a bad row, or raise it."""
+        if self.room is None:
+            raise rejected.error()
+        if len(self.rows) >= self.room:
+            error = rejected.error()
+            raise RowError(
+                "too_many_bad_rows",
+                f"There is no room for another bad row: {error.message}",
+                where=error.where,
+            )
+        self.rows.append(rejected)

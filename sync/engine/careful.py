@@ -1,0 +1,182 @@
+"""A file into the staging table record by record, in small pieces.
+
+Each piece is a COPY with a savepoint of its own, so that PostgreSQL's own judgement
+of a value costs the piece and not the load.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from sync.engine.bad_rows import BadRows, Rejected
+from sync.errors import RowError
+from sync.model_json import Entity
+from sync.sources.careful_rows import (
+    MAX_RECORD,
+    BadRow,
+    RecordTooLongError,
+    Row,
+    Widths,
+    checked_rows,
+)
+from sync.sources.csv_rows import record_at
+from sync.target.staging import CopyRefusedError, Staging
+
+PIECE_BYTES = 1024 * 1024
+PIECE_ROWS = 2000
+VALUE_SHOWN = 100
+
+_NO_KEY = "23502"
+_BAD_ENCODING = {"22021", "22P05"}
+_TOO_BIG = "54"
+
+
+def copy_carefully(
+    staging: Staging,
+    path: str,
+    blocks: Iterable[bytes],
+    entity: Entity,
+    widths: Widths,
+    time_columns: Collection[int],
+    bad_rows: BadRows,
+) -> int:
+    """Copy what can be copied; return the rows of the file, the bad ones included.
+
+    Narrow rows have NULL in the columns that they lack. Raises what ``bad_rows``
+    raises, and ``RowError`` when PostgreSQL took another number of rows.
+    """
+    copier = _Copier(staging, path, entity, bad_rows)
+    total = 0
+    try:
+        for piece in _pieces(checked_rows(blocks, widths, time_columns)):
+            total += len(piece)
+            if isinstance(piece[0], BadRow):
+                copier.reject_found(piece[0])
+            else:
+                copier.copy([row for row in piece if isinstance(row, Row)])
+    except RecordTooLongError as error:
+        raise RowError(
+            "bad_row",
+            f"The row is longer than {MAX_RECORD // 2**20} MiB; a quote is perhaps "
+            "not closed",
+            where=f"{path}, line {error.line}",
+        ) from error
+    return total
+
+
+def _pieces(rows: Iterable[Row | BadRow]) -> Iterator[list[Row | BadRow]]:
+    """Cut the rows into pieces of one width; a bad row is a piece of its own."""
+    piece: list[Row | BadRow] = []
+    size = width = 0
+    for row in rows:
+        if isinstance(row, BadRow):
+            if piece:
+                yield piece
+            yield [row]
+            piece, size = [], 0
+            continue
+        full = size >= PIECE_BYTES or len(piece) >= PIECE_ROWS
+        if piece and (full or row.width != width):
+            yield piece
+            piece, size = [], 0
+        piece.append(row)
+        size += len(row.data)
+        width = row.width
+    if piece:
+        yield piece
+
+
+@dataclass
+class _Copier:
+    staging: Staging
+    path: str
+    entity: Entity
+    bad_rows: BadRows
+
+    def copy(self, rows: list[Row]) -> None:
+        """Copy rows of one width; those that PostgreSQL refuses are bad rows."""
+        while rows:
+            data = b"".join(row.data + b"\n" for row in rows)
+            try:
+                with self.staging.savepoint():
+                    copied = self.staging.copy(rows[0].width, [data])
+            except CopyRefusedError as refused:
+                index = _refused_index(refused, data, len(rows))
+                if index is None:  # then each is tried alone
+                    for row in rows:
+                        self.copy([row])
+                    return
+                self.copy(rows[:index])
+                self._reject(rows[index], refused)
+                rows = rows[index + 1 :]
+            else:
+                self._check_count(rows, copied)
+                return
+
+    def reject_found(self, bad: BadRow) -> None:
+        """Pass on a row that was bad before PostgreSQL saw it."""
+        record = bad.record
+        column = self._name(bad.column)
+        self.bad_rows.meet(
+            Rejected(self.path, record.line, column, record.raw, bad.code, bad.message)
+        )
+
+    def _check_count(self, rows: list[Row], copied: int) -> None:
+        if copied != len(rows):
+            first, last = rows[0].record.line, rows[-1].record.line
+            raise RowError(
+                "row_count",
+                f"{self.path} holds {len(rows)} rows in the lines {first} to {last}, "
+                f"PostgreSQL read {copied}",
+                where=f"{self.path}, line {first}",
+            )
+
+    def _reject(self, row: Row, refused: CopyRefusedError) -> None:
+        state = refused.error.sqlstate or ""
+        said = refused.error.diag.message_primary or str(refused.error)
+        column = refused.column
+        code = "bad_value"
+        if state == _NO_KEY:
+            code, message = "bad_row", "The row has no key"
+        elif state in _BAD_ENCODING:
+            code, message = "bad_encoding", f"The row cannot be stored: {said}"
+        elif state.startswith(_TOO_BIG):
+            code, message = "target_limit", f"PostgreSQL cannot hold the row: {said}"
+        else:
+            message = self._value_message(row, column, said)
+        self.bad_rows.meet(
+            Rejected(
+                self.path,
+                row.record.line,
+                self._name(column),
+                row.record.raw,
+                code,
+                message,
+            )
+        )
+
+    def _value_message(self, row: Row, column: int | None, said: str) -> str:
+        if column is None or column >= row.width:
+            return f"A value does not convert: {said}"
+        value = row.record.cells()[column].decode()
+        if value.startswith('"'):
+            value = value[1:-1].replace('""', '"')
+        shown = repr(value[:VALUE_SHOWN]) + ("…" if len(value) > VALUE_SHOWN else "")
+        return f"{shown} is no {self.entity.attributes[column].data_type}: {said}"
+
+    def _name(self, column: int | None) -> str:
+        attributes = self.entity.attributes
+        if column is None or column >= len(attributes):
+            return ""
+        return attributes[column].name
+
+
+def _refused_index(refused: CopyRefusedError, data: bytes, rows: int) -> int | None:
+    if rows == 1:
+        return 0
+    if refused.line is None:
+        return None
+    index = record_at(io.BytesIO(data), refused.line) - 1
+    return index if index < rows else None
