@@ -39,9 +39,9 @@ class TableFile:
 class Partition:
     """One partition as the source sees it now.
 
-    ``files`` holds every table that has files, or should have. ``model`` is None
-    when it does not parse: ``reason`` then says why. ``notes`` are facts that a
-    person should see, such as files that were passed over.
+    ``files`` holds every table that has files, or should have; none of a waiting
+    partition. ``model`` is None when it does not parse: ``reason`` then says why.
+    ``notes`` are facts that a person should see, such as files that were passed over.
     """
 
     name: str
@@ -59,12 +59,16 @@ class Discovery:
     """One look at a source: its marker, and every partition not known before.
 
     ``problem`` is set when a partition could not be looked into; it waits, and
-    every later one with it.
+    every later one with it. ``present`` are the names of all partitions that are
+    there, also of the open one and of known ones. ``purged`` are names of closed
+    ones that the source says it wrote, in time order, but that are not there.
     """
 
     marker: str
     partitions: tuple[Partition, ...]
     problem: SourceError | None = None
+    present: frozenset[str] = frozenset()
+    purged: tuple[str, ...] = ()
 
 
 class Source(Protocol):

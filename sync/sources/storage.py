@@ -180,7 +180,8 @@ def _is_link(name: str, folder: int) -> bool:
 
 
 def _refuse(path: str, error: OSError) -> NoReturn:
-    missing = error.errno in {errno.ENOENT, errno.ENOTDIR}
+    # No file can have a name that is too long for its file system.
+    missing = error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
     code = "file_missing" if missing else "file_unreadable"
     verb = "is missing" if missing else f"cannot be read: {error.strerror}"
     raise SourceError(code, f"{path} {verb}", where=path) from error

@@ -2,241 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import pytest
-import time_machine
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from sync.errors import ModelError, SourceError
-from sync.sources.base import Discovery, Partition, PartitionState, TableFile
-from sync.sources.storage import Directory, Entry
+from sync.sources.base import PartitionState, TableFile
+from sync.sources.storage import Directory
 from sync.sources.synapse_link import SynapseLink, folder_time
-
-DATA = Path(__file__).parents[2] / "data"
-SECRET = b"the canary outside the export"
-ROWS = b"1,a\n"
-# The machine may be busy: time is no measure here.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-# An export opens a folder every quarter of an hour; it is now shortly after the last.
-FIRST = "2026-03-01T08.00.00Z"
-SECOND = "2026-03-01T08.15.01Z"
-THIRD = "2026-03-01T08.30.00Z"
-OPEN = "2026-03-01T08.45.00Z"
-NOW = datetime(2026, 3, 1, 8, 46, tzinfo=UTC)
-LATER = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-def model(*entities: str, **partitions: list[dict[str, str]]) -> bytes:
-    return json.dumps(
-        {
-            "name": "cdm",
-            "entities": [
-                {
-                    "$type": "LocalEntity",
-                    "name": name,
-                    "attributes": [
-                        {"name": "Id", "dataType": "guid"},
-                        {"name": "name", "dataType": "string"},
-                    ],
-                    "partitions": partitions.get(name, []),
-                }
-                for name in entities
-            ],
-        }
-    ).encode()
-
-
-def listed(*names: str, location: str = "") -> list[dict[str, str]]:
-    return [{"name": name, "location": location} for name in names]
-
-
-ACCOUNT = model("account", "contact")
-
-
-class Export:
-    """An export in a directory, with a secret beside it."""
-
-    def __init__(self, base: Path) -> None:
-        self.base = base
-        self.root = base / "export"
-        self.root.mkdir()
-        (base / "canary.csv").write_bytes(SECRET)
-        self.mark(OPEN)
-
-    def mark(self, content: str | bytes) -> None:
-        data = content.encode() if isinstance(content, str) else content
-        self.write("Changelog/changelog.info", data)
-
-    def write(self, path: str, data: bytes = b"") -> Path:
-        file = self.root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-        return file
-
-    def folder(self, name: str, *files: str, model: bytes | None = ACCOUNT) -> Path:
-        """Make a change folder with CSV files of some rows."""
-        folder = self.root / name
-        folder.mkdir(exist_ok=True)
-        for file in files:
-            self.write(f"{name}/{file}", ROWS)
-        if model is not None:
-            self.write(f"{name}/model.json", model)
-        return folder
-
-    @property
-    def source(self) -> SynapseLink:
-        return SynapseLink(Directory(self.root))
-
-    def discover(self, *known: str) -> Discovery:
-        return self.source.discover(known)
-
-    def look(self, name: str = FIRST) -> Partition:
-        """Return one partition as it is found."""
-        return {found.name: found for found in self.discover().partitions}[name]
-
-    def states(self, *known: str) -> dict[str, PartitionState]:
-        found = self.discover(*known).partitions
-        return {partition.name: partition.state for partition in found}
-
-    def ready(self, *known: str) -> list[str]:
-        """Return the names of the complete folders, in the order of discovery."""
-        states = self.states(*known)
-        return [name for name, state in states.items() if state == "ready"]
-
-    def paths(self, name: str = FIRST) -> dict[str, list[str]]:
-        """Return the files that were found of each table."""
-        found = self.look(name).files
-        return {table: [f.path for f in files] for table, files in found.items()}
-
-    def refusal(self, table: str, name: str = FIRST) -> SourceError:
-        """Return what reading a table ends in."""
-        with pytest.raises(SourceError) as caught:
-            self.read(table, name)
-        return caught.value
-
-    def read(self, table: str, name: str) -> bytes:
-        """Read all files of a table, as a load does."""
-        source, rows = self.source, b""
-        for file in source.files(name, table):
-            with source.open(file) as stream:
-                rows += stream.read()
-        return rows
-
-
-@pytest.fixture
-def export(tmp_path: Path) -> Export:
-    return Export(tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _now() -> Any:
-    with time_machine.travel(NOW, tick=False):
-        yield
-
-
-def at(moment: datetime) -> time_machine.travel:
-    return time_machine.travel(moment, tick=False)
-
-
-class TestFolderTime:
-    @pytest.mark.parametrize(
-        ("name", "moment"),
-        [
-            ("2026-03-01T08.15.01Z", "2026-03-01 08:15:01"),
-            ("2026-03-01T08:15:01Z", "2026-03-01 08:15:01"),
-            ("2026-03-01T08.15.01", "2026-03-01 08:15:01"),
-            ("2026-03-01T08:15:01.123Z", "2026-03-01 08:15:01.123000"),
-            ("2026-03-01T08:15:01.123z", "2026-03-01 08:15:01.123000"),
-            ("2026-03-01T08.15.01.5Z", "2026-03-01 08:15:01.500000"),
-            ("2026-03-01T08.15.01.000001Z", "2026-03-01 08:15:01.000001"),
-            ("2026-03-01T08.15.01.0000000Z", "2026-03-01 08:15:01"),
-            ("2024-02-29T23.59.59Z", "2024-02-29 23:59:59"),
-            ("2026-01-01T00.00.00Z", "2026-01-01 00:00:00"),
-        ],
-    )
-    def test_every_form_is_read_as_utc(self, name: str, moment: str) -> None:
-        assert str(folder_time(name)) == f"{moment}+00:00"
-
-    @pytest.mark.parametrize(
-        "name",
-        [
-            "",
-            "account",
-            "Changelog",
-            "2026",
-            "2026-03-01",
-            "2026-03-01T08.15Z",
-            "2026-03-01 08.15.01Z",
-            "2026-03-01t08.15.01Z",
-            "2026-03-01T08-15-01Z",
-            "2026-03-01T081501Z",
-            "26-03-01T08.15.01Z",
-            "12026-03-01T08.15.01Z",
-            "2026-3-1T8.15.1Z",
-            "2026-00-01T08.15.01Z",
-            "2026-13-01T08.15.01Z",
-            "2026-03-00T08.15.01Z",
-            "2026-03-32T08.15.01Z",
-            "2026-02-29T08.15.01Z",
-            "2026-03-01T24.00.00Z",
-            "2026-03-01T08.60.00Z",
-            "2026-03-01T08.15.60Z",
-            "0000-03-01T08.15.01Z",
-            "2026-03-01T08.15.01.Z",
-            "2026-03-01T08.15.01.12345678Z",
-            "2026-03-01T08.15.01ZZ",
-            "2026-03-01T08.15.01+00:00",
-            "2026-03-01T08.15.01Z\n",
-            " 2026-03-01T08.15.01Z",
-            "2026-03-01T08.15.01Z ",
-            "2026-03-01T08.15.01Z/",
-            "2026-03-01T08.15.01Z.tmp",
-            ".2026-03-01T08.15.01Z",
-            "x2026-03-01T08.15.01Z",
-            "\u0662\u0660\u0662\u0666-03-01T08.15.01Z",
-            "2026-03-01T08.15.0\uff11Z",
-            "\u00b2026-03-01T08.15.01Z",
-            "2026-03-01T08\u202415\u202401Z",
-            "-026-03-01T08.15.01Z",
-            "+026-03-01T08.15.01Z",
-        ],
-    )
-    def test_other_names_hold_no_time(self, name: str) -> None:
-        assert folder_time(name) is None
-
-    @unhurried
-    @given(st.text())
-    def test_any_text_holds_a_time_or_none(self, name: str) -> None:
-        assert folder_time(name) is None or name[:4].isdecimal()
-
-    @unhurried
-    @given(st.datetimes(timezones=st.just(UTC)))
-    def test_a_written_time_is_read_again(self, moment: datetime) -> None:
-        whole = moment.replace(microsecond=0)
-        text = whole.isoformat().replace("+00:00", "Z")
-
-        assert folder_time(text) == whole
-        assert folder_time(text.replace(":", ".")) == whole
-
-    @unhurried
-    @given(st.lists(st.integers(0, 9_999_999), min_size=2, max_size=2, unique=True))
-    def test_a_later_fraction_is_never_an_earlier_time(self, ticks: list[int]) -> None:
-        first, second = (
-            folder_time(f"2026-03-01T08.15.01.{tick:07}Z") for tick in sorted(ticks)
-        )
-
-        assert first is not None
-        assert second is not None
-        assert first <= second
+from tests.sync.sources.places import (
+    ACCOUNT,
+    DATA,
+    FIRST,
+    LATER,
+    OPEN,
+    ROWS,
+    SECOND,
+    SECRET,
+    THIRD,
+    Export,
+    Watched,
+    at,
+    listed,
+    model,
+)
 
 
 class TestMarker:
@@ -392,9 +184,8 @@ class TestCompleteness:
 
         assert export.ready() == [FIRST]
 
-    def test_a_folder_opened_while_one_looks_is_not_read(self, tmp_path: Path) -> None:
+    def test_a_folder_opened_while_one_looks_is_not_read(self, export: Export) -> None:
         """The marker counts as it was before the folders were listed."""
-        export = Export(tmp_path)
         export.folder(FIRST, "account/2026.csv")
         export.mark(SECOND)
 
@@ -650,31 +441,6 @@ class TestTimes:
         export.folder("2026-03-01T08.30.00.5Z")  # by text it is earlier
 
         assert export.ready() == ["2026-03-01T08:15:00Z"]
-
-
-class Watched:
-    """A directory that remembers what was asked of it."""
-
-    def __init__(
-        self, root: Path, after: Callable[[str], None] = lambda path: None
-    ) -> None:
-        self._directory = Directory(root)
-        self._after = after
-        self.asked: list[str] = []
-
-    def entries(self, path: str = "") -> list[Entry]:
-        self.asked.append(path)
-        return self._directory.entries(path)
-
-    def read(self, path: str, limit: int) -> bytes | None:
-        self.asked.append(path)
-        found = self._directory.read(path, limit)
-        self._after(path)
-        return found
-
-    def open(self, path: str) -> BinaryIO:
-        self.asked.append(path)
-        return self._directory.open(path)
 
 
 class TestKnownFolders:
