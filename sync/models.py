@@ -184,6 +184,9 @@ class SyncTable(models.Model):
     attributes = models.JSONField(
         default=list, help_text="Name and data type of the newest model's attributes."
     )
+    followed = models.BooleanField(
+        default=True, help_text="Its partitions are recorded, to be applied."
+    )
     base_partition = models.TextField(
         blank=True, help_text="The partition in which the newest full copy begins."
     )
@@ -318,6 +321,18 @@ class ProgressQuerySet(models.QuerySet["DataSyncProgress"]):
         """Undo ``begin_attempt`` for rows whose load did not come to them."""
         return self.filter(~Q(copy_status=DataSyncProgress.Status.SUCCESS)).update(
             attempts=Greatest(F("attempts") - 1, 0), started_at=None
+        )
+
+    def reset(self) -> int:
+        """Make rows that are not applied as new: they are tried again at once."""
+        return self.exclude(copy_status=DataSyncProgress.Status.SUCCESS).update(
+            copy_status=DataSyncProgress.Status.PENDING,
+            attempts=0,
+            next_attempt_at=None,
+            error_code="",
+            error_message="",
+            error_where="",
+            error_remedy="",
         )
 
     def record_failure(self, error: SyncError) -> bool:

@@ -9,10 +9,12 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import F, Func, JSONField, TextField, Value
 
+from sync.engine.history import loss
 from sync.errors import SourceError, SyncError
 from sync.model_json import Entity
 from sync.models import DataSyncProgress, SyncPartition, SyncTable
 from sync.sources.base import Source, TableFile
+from sync.sources.folder_models import UNDESCRIBED
 from sync.target.tables import MAX_COLUMNS, VERSION
 
 # One transaction takes partitions up to so many bytes, and one at least.
@@ -27,6 +29,8 @@ class Step:
     progress: DataSyncProgress
     entity: Entity
     files: tuple[TableFile, ...]
+    # The partition whose schema it is read with, when its own has none.
+    borrowed_from: str = ""
 
     @property
     def size(self) -> int:
@@ -102,21 +106,62 @@ def _step(
     table: SyncTable,
     progress: DataSyncProgress,
     source: Source,
-    found: dict[str, tuple[datetime, dict[str, int] | None]],
+    found: dict[str, _Found],
     newest: datetime | None,
 ) -> Step:
-    entity = source.entity(progress.partition, table.entity)
-    opened_at, sizes = found[progress.partition]
-    if newest and opened_at < newest and entity.position(VERSION) is None:
+    this = found[progress.partition]
+    if this.state == SyncPartition.State.LOST:
+        raise loss(progress.partition)
+    entity, borrowed_from = entity_of(table, progress.partition, source)
+    late = newest is not None and this.opened_at < newest
+    if late and entity.position(VERSION) is None:
         raise SourceError(
             "late_partition",
             f"{progress.partition} came after {table.last_partition} was applied",
             where=progress.partition,
         )
     files = source.files(progress.partition, table.entity)
-    if sizes is not None:
-        _check_sizes(table, progress, files, sizes)
-    return Step(progress, entity, files)
+    if this.sizes is not None:
+        _check_sizes(table, progress, files, this.sizes)
+    return Step(progress, entity, files, borrowed_from)
+
+
+def entity_of(table: SyncTable, partition: str, source: Source) -> tuple[Entity, str]:
+    """Return the schema of a partition's rows, and from where it is borrowed.
+
+    A partition that does not describe the table is read with the schema of the one
+    before it; only rows of the full width are then right.
+    """
+    try:
+        return source.entity(partition, table.entity), ""
+    except SourceError as error:
+        if error.code not in UNDESCRIBED:
+            raise
+        try:
+            previous = entity_before(table, partition, source)
+        except SourceError:
+            previous = None
+        if previous is None:
+            raise
+        name, entity = previous
+        return entity, name
+
+
+def entity_before(
+    table: SyncTable, partition: str, source: Source
+) -> tuple[str, Entity] | None:
+    """Return the partition before this one, and the table's schema in it.
+
+    None before the first one. Raises what ``source.entity`` raises.
+    """
+    ready = SyncPartition.objects.filter(
+        config_id=table.config_id, state=SyncPartition.State.READY
+    )
+    this = SyncPartition.objects.get(config_id=table.config_id, name=partition)
+    before = ready.filter(opened_at__lt=this.opened_at).order_by("opened_at").last()
+    if before is None:
+        return None
+    return before.name, source.entity(before.name, table.entity)
 
 
 def _check_sizes(
@@ -145,10 +190,16 @@ def _check_sizes(
     )
 
 
-def _found(
-    table: SyncTable, rows: list[DataSyncProgress]
-) -> dict[str, tuple[datetime, dict[str, int] | None]]:
-    """Return when each partition was opened and the sizes of the table's files."""
+@dataclass(frozen=True)
+class _Found:
+    """A partition as it was found; ``sizes`` are those of the table's files."""
+
+    opened_at: datetime
+    state: str
+    sizes: dict[str, int] | None
+
+
+def _found(table: SyncTable, rows: list[DataSyncProgress]) -> dict[str, _Found]:
     # Not KeyTransform, which takes a name of digits for an index.
     sizes = Func(
         F("sizes"),
@@ -158,8 +209,8 @@ def _found(
     )
     partitions = SyncPartition.objects.filter(
         config_id=table.config_id, name__in=[row.partition for row in rows]
-    ).values_list("name", "opened_at", sizes)
-    return {name: (opened_at, sizes) for name, opened_at, sizes in partitions}
+    ).values_list("name", "opened_at", "state", sizes)
+    return {name: _Found(*found) for name, *found in partitions}
 
 
 def _newest_applied(table: SyncTable) -> datetime | None:

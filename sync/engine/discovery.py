@@ -8,6 +8,14 @@ from dataclasses import dataclass, field
 from django.db import transaction
 
 from sync import faultpoints
+from sync.engine.entities import follow, record_tables, selected_tables
+from sync.engine.history import (
+    record_late,
+    record_losses,
+    record_purged,
+    record_returns,
+    settled,
+)
 from sync.engine.locks import BusyError, Namespace, lock
 from sync.engine.schema import ensure_table, newest_entity
 from sync.engine.session import database_errors
@@ -24,7 +32,6 @@ from sync.models import (
 from sync.sources.base import Discovery, Partition, PartitionState
 from sync.sources.storage import Directory
 from sync.sources.synapse_link import SynapseLink, folder_time
-from sync.target.tables import choose_name
 
 
 @dataclass
@@ -72,8 +79,7 @@ def poll_once(config: SyncConfig, source: SynapseLink | None = None) -> Poll:
 
 def look(config: SyncConfig, source: SynapseLink) -> Discovery:
     """Read what is new in the export; writes nothing."""
-    known = config.partitions.exclude(state=SyncPartition.State.WAITING)
-    discovery = source.discover(set(known.values_list("name", flat=True)))
+    discovery = source.discover(settled(config))
     before, now = folder_time(config.marker), folder_time(discovery.marker)
     if before and now and now < before:
         raise SourceError(
@@ -90,14 +96,30 @@ def record(config: SyncConfig, discovery: Discovery) -> None:
     """Write what was found; to be called in a transaction."""
     lock(Namespace.CONFIG, config.pk)
     known = dict(config.partitions.values_list("name", "state"))
-    new = [
-        partition
-        for partition in discovery.partitions
-        if known.get(partition.name, PartitionState.WAITING) == PartitionState.WAITING
-    ]
+    found = [p for p in discovery.partitions if _is_news(p, known)]
+    late = [p for p in found if known.get(p.name) == PartitionState.SKIPPED]
+    new = [p for p in found if p not in late]
+    purged = record_purged(config, discovery, known)
     _record_partitions(config, new, known)
+    record_late(config, late)
     ready = [partition for partition in new if partition.state is PartitionState.READY]
-    _record_tables(config, ready)
+    record_tables(config, ready, purged)
+    _record_progress(config, ready)
+    follow(config)
+    record_losses(config, discovery, purged)
+    record_returns(config, [p for p in new if known.get(p.name) == PartitionState.LOST])
+    config.record_check(discovery.marker)
+
+
+def _is_news(partition: Partition, known: dict[str, str]) -> bool:
+    before = known.get(partition.name, PartitionState.WAITING)
+    if before == PartitionState.SKIPPED:
+        return partition.state is PartitionState.READY
+    return before in {PartitionState.WAITING, PartitionState.LOST}
+
+
+def _record_progress(config: SyncConfig, ready: Iterable[Partition]) -> None:
+    followed = {table.entity for table in selected_tables(config)}
     DataSyncProgress.objects.bulk_create(
         (
             DataSyncProgress(
@@ -108,18 +130,11 @@ def record(config: SyncConfig, discovery: Discovery) -> None:
             )
             for partition in ready
             for table, files in partition.files.items()
-            if config.selects(table)
+            if table in followed
         ),
         ignore_conflicts=True,
         batch_size=1000,
     )
-    config.record_check(discovery.marker)
-
-
-def selected_tables(config: SyncConfig) -> list[SyncTable]:
-    """Return the config's tables that its globs select."""
-    tables = SyncTable.objects.filter(config=config).select_related("config")
-    return [table for table in tables if config.selects(table.entity)]
 
 
 def _behind(config: SyncConfig) -> set[str]:
@@ -141,10 +156,7 @@ def _record_partitions(
                 closed_at=partition.closed_at,
                 state=partition.state.value,
                 reason=clean(partition.reason),
-                sizes={
-                    table: {file.name: file.size for file in files}
-                    for table, files in partition.files.items()
-                },
+                sizes=partition.sizes(),
             )
             for partition in partitions
         ),
@@ -177,40 +189,14 @@ def _news(
     if partition.state is PartitionState.SKIPPED:
         yield "partition_skipped", warning, partition.reason
         return
+    if known.get(partition.name) == PartitionState.LOST:
+        yield "partition_returned", Event.Level.INFO, "is there again"
     if partition.reason:
         yield "model_unreadable", Event.Level.ERROR, partition.reason
     if newest and partition.opened_at < newest.opened_at:
         yield "partition_late", warning, f"came after {newest.name} was found"
     for note in partition.notes:
         yield "source_note", warning, note
-
-
-def _record_tables(config: SyncConfig, partitions: list[Partition]) -> None:
-    tables = {table.entity: table for table in SyncTable.objects.filter(config=config)}
-    taken = {table.target_name for table in tables.values()}
-    for name in dict.fromkeys(_table_names(partitions)):
-        if name not in tables and config.selects(name):
-            target = choose_name(name, taken)
-            taken.add(target)
-            tables[name] = SyncTable.objects.create(
-                config=config, entity=name, target_name=target
-            )
-    for name, entity in _entities(reversed(partitions)).items():
-        if (table := tables.get(name)) is not None:
-            attributes = [[a.name, a.data_type] for a in entity.attributes]
-            if attributes != table.attributes:
-                table.attributes = attributes
-                table.save(update_fields=["attributes"])
-
-
-def _table_names(partitions: list[Partition]) -> Iterable[str]:
-    for partition in partitions:
-        yield from sorted(
-            {entity.name for entity in partition.model.entities}
-            if partition.model
-            else ()
-        )
-        yield from sorted(partition.files)
 
 
 def _entities(partitions: Iterable[Partition]) -> dict[str, Entity]:

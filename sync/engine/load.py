@@ -287,6 +287,15 @@ def record_moved(table: SyncTable, steps: list[Step], moved: list[Moved]) -> Non
     """Write down what became of the partitions; part of the load's transaction."""
     for step, item in zip(steps, moved, strict=True):
         step.progress.record_success(item.counts, step.size)
+        if step.borrowed_from:
+            Event.record(
+                table.config,
+                "schema_borrowed",
+                f"read with the columns of {step.borrowed_from}",
+                level=Event.Level.WARNING,
+                table_name=table.entity,
+                partition=step.progress.partition,
+            )
         if item.rejected:
             QuarantinedRow.objects.bulk_create(item.rejected)
             Event.record(

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 from django.db import transaction
 
-from sync.engine.discovery import look, record, selected_tables, source_of
+from sync.engine.batch import entity_of
+from sync.engine.discovery import look, record, source_of
+from sync.engine.entities import selected_tables
 from sync.engine.schema import newest_entity
 from sync.engine.session import database_errors, raw_cursor
 from sync.errors import SourceError, SyncError
@@ -72,7 +74,7 @@ def _ddl(
     cursor = raw_cursor()
     target = table.target()
     tables.check_unaltered(target, tables.inspect(cursor, target))
-    entities = [source.entity(name, table.entity) for name in partitions]
+    entities = [entity_of(table, name, source)[0] for name in partitions]
     if newest := newest_entity(table):
         entities.append(newest)
     statements: list[str] = []

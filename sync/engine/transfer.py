@@ -9,7 +9,7 @@ from psycopg import Cursor, sql
 
 from sync import faultpoints
 from sync.engine.bad_rows import BadRows, Rejected
-from sync.engine.batch import PartitionError, Step
+from sync.engine.batch import PartitionError, Step, entity_before
 from sync.engine.control import Control
 from sync.engine.reading import Reader
 from sync.engine.session import prepare_session, raw_cursor, show_phase
@@ -19,7 +19,6 @@ from sync.models import (
     EmptyText,
     QuarantinedRow,
     SyncConfig,
-    SyncPartition,
     SyncTable,
     Tombstone,
     clean,
@@ -249,7 +248,7 @@ def widths_of(table: SyncTable, step: Step, source: Source) -> Widths:
     is_delete = entity.position(IS_DELETE)
     before = _names_before(table, step, source)
     names = [attribute.name for attribute in entity.attributes]
-    if is_delete is None or names[: len(before)] != before:
+    if step.borrowed_from or is_delete is None or names[: len(before)] != before:
         return Widths(full, full)
     return Widths(full, is_delete + 1)
 
@@ -259,28 +258,14 @@ def _names_before(table: SyncTable, step: Step, source: Source) -> list[str]:
 
     When that folder is gone, all columns that dvsync ever saw must have been kept.
     """
-    this = SyncPartition.objects.get(
-        config_id=table.config_id, name=step.progress.partition
-    )
-    previous = (
-        SyncPartition.objects.filter(
-            config_id=table.config_id,
-            state=SyncPartition.State.READY,
-            opened_at__lt=this.opened_at,
-        )
-        .order_by("opened_at")
-        .last()
-    )
-    if previous is None:
-        return []
     try:
-        entity = source.entity(previous.name, table.entity)
+        previous = entity_before(table, step.progress.partition, source)
     except SourceError as error:
         if error.code == "entity_missing":
             return []
         known = [attribute for attribute, *_ in table.columns]
         return known[: len(step.entity.attributes)]
-    return [attribute.name for attribute in entity.attributes]
+    return [a.name for a in previous[1].attributes] if previous else []
 
 
 def _system(entity: Entity, target: Table) -> SystemColumns:

@@ -13,7 +13,8 @@ from fnmatch import fnmatchcase
 from django.db import connections
 from django.db.models import Sum
 
-from sync.engine.discovery import Poll, poll_once, selected_tables, source_of
+from sync.engine.discovery import Poll, poll_once, source_of
+from sync.engine.entities import selected_tables
 from sync.engine.load import LoadResult, sync_table
 from sync.engine.preview import preview
 from sync.errors import Cancelled, SourceError, SyncError, TargetError

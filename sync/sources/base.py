@@ -53,6 +53,13 @@ class Partition:
     model: Model | None = None
     notes: tuple[str, ...] = ()
 
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """Return the bytes of every file, by table and file name."""
+        return {
+            table: {file.name: file.size for file in files}
+            for table, files in self.files.items()
+        }
+
 
 @dataclass(frozen=True)
 class Discovery:

@@ -17,6 +17,8 @@ from sync.sources.storage import Storage
 
 MODEL = "model.json"
 SERVICE = "Microsoft.Athena.TrickleFeedService"
+# The errors of a table that neither model describes.
+UNDESCRIBED = frozenset({"model_malformed", "entity_missing"})
 # Models are kept for the tables of a run to share. Equal entities are one object,
 # so that a model costs little more than the files it lists.
 MODELS_KEPT = 2_000
@@ -78,6 +80,15 @@ class FolderModels:
             if not unusable.permanent:
                 raise
             raise _neither(why, unusable) from unusable
+
+    def find(self, folder: str, table: str) -> Described | None:
+        """Return what ``describe`` does, or None when nothing describes the table."""
+        try:
+            return self.describe(folder, table)
+        except SourceError as error:
+            if error.code in UNDESCRIBED:
+                return None
+            raise
 
     def own(self, folder: str, table: str) -> Model:
         """Return the table's own model, with the table as its only entity."""

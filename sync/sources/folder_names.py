@@ -26,6 +26,11 @@ def folder_time(name: str) -> datetime | None:
         return None
 
 
+def folder_time_or_first(name: str) -> datetime:
+    """Return the time of a name; what is no folder name is before all folders."""
+    return folder_time(name) or datetime.min.replace(tzinfo=UTC)
+
+
 def logged_names(data: bytes, limit: int) -> set[str]:
     """Return the items of a Synapse.log, of its first ``limit`` bytes.
 

@@ -115,8 +115,11 @@ class SynapseLink:
         return self._models.describe(partition, table).entity
 
     def files(self, partition: str, table: str) -> tuple[TableFile, ...]:
-        """List the table's files in the folder; refuse when a listed one is gone."""
-        described = self._models.describe(partition, table)
+        """List the table's files in the folder; refuse when a listed one is gone.
+
+        When no model describes the table, no file is missed.
+        """
+        described = self._models.find(partition, table)
         files: tuple[TableFile, ...] = ()
         path = f"{partition}/{table}"
         try:
@@ -124,12 +127,14 @@ class SynapseLink:
         except SourceError as error:
             if error.code != "file_missing":
                 raise
-            if described.model and (
-                folder := self._folder_of(partition, table, described.model)
+            if (
+                described
+                and described.model
+                and (folder := self._folder_of(partition, table, described.model))
             ):
                 path = f"{partition}/{folder.name}"
                 files, _ = csv_files(self._storage, path, folder.kind)
-        if lacking := missing(described.entity, files):
+        if described and (lacking := missing(described.entity, files)):
             model = MODEL if described.model else own_path(table)
             raise SourceError(
                 "file_missing",
