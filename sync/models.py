@@ -259,8 +259,27 @@ class SyncTable(models.Model):
         )
         if opened.get(self.last_partition, opened[partition]) <= opened[partition]:
             self.last_partition = partition
-            self.save(update_fields=["last_partition"])
+        self.approved_partition = ""
+        self.save(update_fields=["last_partition", "approved_partition"])
         self._move_state(self.State.PARKED, self.State.ACTIVE)
+
+    def record_refresh(self, first: str, last: str) -> None:
+        """Remember that the table was filled anew from one partition to another.
+
+        A table that was parked or held goes on.
+        """
+        self.filled_from, self.last_partition = first, last
+        self.refresh_reason = self.approved_partition = ""
+        self.save(
+            update_fields=[
+                "filled_from",
+                "last_partition",
+                "refresh_reason",
+                "approved_partition",
+            ]
+        )
+        self._move_state(self.State.PARKED, self.State.ACTIVE)
+        self._move_state(self.State.HELD, self.State.ACTIVE)
 
     def park(self) -> None:
         """Let the table wait for a person, unless it is paused or held."""

@@ -60,7 +60,7 @@ def initiate_load(
     steps: list[Step] = []
     for step in _steps(table, source):
         size = step.size + sum(chosen.size for chosen in steps)
-        if steps and (size > limit or not _extends(step.entity, steps[-1].entity)):
+        if steps and (size > limit or not extends(step.entity, steps[-1].entity)):
             break
         steps.append(step)
         if _goes_alone(step, table):
@@ -97,7 +97,8 @@ def _goes_alone(step: Step, table: SyncTable) -> bool:
     )
 
 
-def _extends(entity: Entity, previous: Entity) -> bool:
+def extends(entity: Entity, previous: Entity) -> bool:
+    """Say whether an entity is the previous one, or it with columns appended."""
     width = len(previous.attributes)
     return entity.attributes[:width] == previous.attributes
 
@@ -171,22 +172,27 @@ def _check_sizes(
     sizes: dict[str, int],
 ) -> None:
     """Refuse files that are not as they were found; the next load takes the new."""
-    now = {file.name: file.size for file in files}
-    if now == sizes:
+    names = changed_files(files, sizes)
+    if not names:
         return
     with transaction.atomic():
         partition = SyncPartition.objects.select_for_update().get(
             config_id=table.config_id, name=progress.partition
         )
-        partition.sizes[table.entity] = now
+        partition.sizes[table.entity] = {file.name: file.size for file in files}
         partition.save(update_fields=["sizes"])
-    names = sorted(
-        name for name in now.keys() | sizes.keys() if now.get(name) != sizes.get(name)
-    )
     raise SourceError(
         "file_changed",
         f"Files of {table.entity} changed since they were found: {', '.join(names)}",
         where=f"{progress.partition}/{table.entity}/{names[0]}",
+    )
+
+
+def changed_files(files: tuple[TableFile, ...], sizes: dict[str, int]) -> list[str]:
+    """Return the names of files that are not of the sizes that were found."""
+    now = {file.name: file.size for file in files}
+    return sorted(
+        name for name in now.keys() | sizes.keys() if now.get(name) != sizes.get(name)
     )
 
 

@@ -16,6 +16,7 @@ from sync.model_json import Entity
 from sync.sources.careful_rows import (
     MAX_RECORD,
     BadRow,
+    RawRecord,
     RecordTooLongError,
     Row,
     Widths,
@@ -41,13 +42,16 @@ def copy_carefully(
     widths: Widths,
     time_columns: Collection[int],
     bad_rows: BadRows,
+    *,
+    first_line: int = 1,
 ) -> int:
     """Copy what can be copied; return the rows of the file, the bad ones included.
 
-    Narrow rows have NULL in the columns that they lack. Raises what ``bad_rows``
+    Narrow rows have NULL in the columns that they lack. ``first_line`` is the number
+    of the first line in the file. Raises what ``bad_rows``
     raises, and ``RowError`` when PostgreSQL took another number of rows.
     """
-    copier = _Copier(staging, path, entity, bad_rows)
+    copier = _Copier(staging, path, entity, bad_rows, first_line - 1)
     total = 0
     try:
         for piece in _pieces(checked_rows(blocks, widths, time_columns)):
@@ -61,7 +65,7 @@ def copy_carefully(
             "bad_row",
             f"The row is longer than {MAX_RECORD // 2**20} MiB; a quote is perhaps "
             "not closed",
-            where=f"{path}, line {error.line}",
+            where=f"{path}, line {error.line + first_line - 1}",
         ) from error
     return total
 
@@ -94,6 +98,7 @@ class _Copier:
     path: str
     entity: Entity
     bad_rows: BadRows
+    lines_before: int
 
     def copy(self, rows: list[Row]) -> None:
         """Copy rows of one width; those that PostgreSQL refuses are bad rows."""
@@ -117,11 +122,14 @@ class _Copier:
 
     def reject_found(self, bad: BadRow) -> None:
         """Pass on a row that was bad before PostgreSQL saw it."""
-        record = bad.record
-        column = self._name(bad.column)
-        self.bad_rows.meet(
-            Rejected(self.path, record.line, column, record.raw, bad.code, bad.message)
-        )
+        self._meet(bad.record, bad.column, bad.code, bad.message)
+
+    def _meet(
+        self, record: RawRecord, column: int | None, code: str, message: str
+    ) -> None:
+        line = record.line + self.lines_before
+        name = self._name(column)
+        self.bad_rows.meet(Rejected(self.path, line, name, record.raw, code, message))
 
     def _check_count(self, rows: list[Row], copied: int) -> None:
         if copied != len(rows):
@@ -146,16 +154,7 @@ class _Copier:
             code, message = "target_limit", f"PostgreSQL cannot hold the row: {said}"
         else:
             message = self._value_message(row, column, said)
-        self.bad_rows.meet(
-            Rejected(
-                self.path,
-                row.record.line,
-                self._name(column),
-                row.record.raw,
-                code,
-                message,
-            )
-        )
+        self._meet(row.record, column, code, message)
 
     def _value_message(self, row: Row, column: int | None, said: str) -> str:
         if column is None or column >= row.width:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
-from django.conf import settings
 from django.db import transaction
 
 from sync import faultpoints
@@ -19,13 +18,10 @@ from sync.engine.control import Control
 from sync.engine.discovery import source_of
 from sync.engine.locks import BusyError, Namespace, lock_or_busy
 from sync.engine.schema import ensure_table
-from sync.engine.session import (
-    database_errors,
-    raw_connection,
-)
+from sync.engine.session import database_errors
+from sync.engine.transaction import load_transaction
 from sync.engine.transfer import Moved, move
-from sync.engine.watchdog import Watchdog
-from sync.errors import Cancelled, SyncError, TargetError
+from sync.errors import Cancelled, SyncError
 from sync.models import (
     ATTEMPTS_BEFORE_PARKING,
     DataSyncProgress,
@@ -244,43 +240,15 @@ def _load(
     table: SyncTable, steps: list[Step], source: Source, control: Control
 ) -> None:
     """Load the batch in one transaction: everything, or nothing."""
-    try:
-        _load_once(table, steps, source, control)
-    except SyncError as error:
-        if control.cancelled:  # what interrupted the statement
-            raise Cancelled from error
-        raise
-
-
-def _load_once(
-    table: SyncTable, steps: list[Step], source: Source, control: Control
-) -> None:
-    """Do it; a connection on which nothing moves is broken by a watchdog."""
-    watchdog = Watchdog(
-        raw_connection(), settings.STALL_SECONDS, lambda: control.pulse(table.pk)
-    )
-    try:
-        with (
-            database_errors(table.label),
-            watchdog,
-            transaction.atomic(durable=True),
-            control.interruptible(raw_connection()),
-        ):
-            lock_or_busy(Namespace.TABLE, table.pk)
-            faultpoints.reach("load_started")
-            rows = table.progress.filter(pk__in=[step.progress.pk for step in steps])
-            _check_unapplied(rows, steps)
-            moved = move(table, steps, source, control)
-            control.check()
-            record_moved(table, steps, moved)
-            table.record_load(steps[-1].progress.partition)
-            faultpoints.reach("progress_written")
-    except SyncError as error:
-        if watchdog.bit:
-            seconds = settings.STALL_SECONDS
-            message = f"Nothing moved for {seconds} seconds; the load was given up"
-            raise TargetError("load_stalled", message, where=table.label) from error
-        raise
+    with load_transaction(table, control):
+        faultpoints.reach("load_started")
+        rows = table.progress.filter(pk__in=[step.progress.pk for step in steps])
+        _check_unapplied(rows, steps)
+        moved = move(table, steps, source, control)
+        control.check()
+        record_moved(table, steps, moved)
+        table.record_load(steps[-1].progress.partition)
+        faultpoints.reach("progress_written")
 
 
 def record_moved(table: SyncTable, steps: list[Step], moved: list[Moved]) -> None:

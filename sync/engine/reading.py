@@ -39,11 +39,7 @@ class Reader:
     time_columns: frozenset[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.time_columns = frozenset(
-            index
-            for index, attribute in enumerate(self.entity.attributes)
-            if sql_type(attribute.data_type) in TIME_TYPES
-        )
+        self.time_columns = time_columns(self.entity)
 
     def copy(self, file: TableFile) -> int:
         """Copy a file and return the rows in it, those set aside included.
@@ -99,6 +95,15 @@ class Reader:
             self.control.check()
             self.control.beat(self.table_id)
             yield block
+
+
+def time_columns(entity: Entity) -> frozenset[int]:
+    """Return the positions of the columns that hold dates and times."""
+    return frozenset(
+        index
+        for index, attribute in enumerate(entity.attributes)
+        if sql_type(attribute.data_type) in TIME_TYPES
+    )
 
 
 class _NeedsCareError(Exception):

@@ -28,7 +28,7 @@ from sync.sources.careful_rows import Widths
 from sync.target.failures import from_postgres
 from sync.target.merge import Merge, RowCounts, SystemColumns
 from sync.target.staging import Staging
-from sync.target.tables import IS_DELETE, KEY, SINK, VERSION, Table
+from sync.target.tables import IS_DELETE, KEY, SINK, VERSION, Table, count_rows
 
 TOMBSTONES = sql.Identifier(Tombstone._meta.db_table)
 # A folder with so many stored keys, all of them older, is no stale re-send.
@@ -43,7 +43,8 @@ class Destination:
 
     target: Table
     tombstones: sql.Identifier
-    guarded: bool = True
+    # A rebuilt target is filled batch by batch in one transaction, unguarded.
+    rebuilt: bool = False
 
 
 @dataclass
@@ -65,10 +66,13 @@ def move(
     source: Source,
     control: Control,
     destination: Destination | None = None,
+    bad_rows: BadRows | None = None,
 ) -> list[Moved]:
     """Copy the files of a batch and merge them; return what became of each partition.
 
-    Raises ``PartitionError`` for a file, row or partition at fault.
+    Without a ``destination`` it is the table's own target, without ``bad_rows`` the
+    table's policy decides. Raises ``PartitionError`` for a file, row or partition at
+    fault.
     """
     cursor = raw_cursor()
     prepare_session(cursor)
@@ -76,11 +80,13 @@ def move(
     staging = _staging(cursor, table.config, steps, destination.target)
     staging.create()
     faultpoints.reach("staging_created")
-    mover = _Mover(table, steps, source, control, staging)
+    if bad_rows is None:
+        bad_rows = BadRows(table.room_for_bad_rows())
+    mover = _Mover(table, steps, source, control, staging, bad_rows)
     moved = mover.copy()
     show_phase(cursor, table.pk, "merge", mover.done)
     control.beat(table.pk)
-    system = _system(steps[-1].entity, destination.target)
+    system = system_columns(steps[-1].entity, destination.target)
     merge = Merge(
         cursor,
         staging,
@@ -90,9 +96,12 @@ def move(
         table.pk,
     )
     counts = merge.choose(mover.rows)
-    if destination.guarded:
+    if not destination.rebuilt:
         _guard(table, steps, merge, counts, mover.rows)
     merge.apply(counts, mover.rows)
+    if destination.rebuilt:
+        merge.drop()
+        staging.drop()
     for number, item in enumerate(moved):
         item.counts = counts[number]
         item.counts.rejected = len(item.rejected)
@@ -126,6 +135,7 @@ class _Mover:
         source: Source,
         control: Control,
         staging: Staging,
+        bad_rows: BadRows,
     ) -> None:
         self.rows: dict[int, int] = {}
         self.done = 0
@@ -134,7 +144,7 @@ class _Mover:
         self._source = source
         self._control = control
         self._staging = staging
-        self._bad_rows = BadRows(table.room_for_bad_rows())
+        self._bad_rows = bad_rows
 
     def copy(self) -> list[Moved]:
         """Copy everything; ``rows`` then holds the rows copied per partition."""
@@ -227,7 +237,7 @@ def _guard(
     approved = steps[0].progress.partition == table.approved_partition
     if deleted <= FEW_DELETES or share >= 100 or approved:
         return
-    total = merge.live_rows()
+    total = count_rows(raw_cursor(), table.target())
     if deleted * 100 > share * total:
         raise TargetError(
             "mass_delete",
@@ -268,7 +278,8 @@ def _names_before(table: SyncTable, step: Step, source: Source) -> list[str]:
     return [a.name for a in previous[1].attributes] if previous else []
 
 
-def _system(entity: Entity, target: Table) -> SystemColumns:
+def system_columns(entity: Entity, target: Table) -> SystemColumns:
+    """Return where the columns are that order the changes."""
     live = {c.attribute.lower(): c.name for c in reversed(target.columns)}
     return SystemColumns(
         version=entity.position(VERSION),

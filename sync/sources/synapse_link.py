@@ -110,6 +110,10 @@ class SynapseLink:
         purged = self._purged(present, open_since)
         return Discovery(marker, tuple(found), problem, present, purged)
 
+    def present(self) -> frozenset[str]:
+        """Return the names of all change folders that are there now."""
+        return frozenset(name for _, name in self._folders())
+
     def entity(self, partition: str, table: str) -> Entity:
         """Return the table's entity of the folder's model.json, or of its own model."""
         return self._models.describe(partition, table).entity

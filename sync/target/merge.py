@@ -60,6 +60,8 @@ class Merge:
     """Applies a filled staging table to its target, inside the load's transaction.
 
     ``tombstones`` is the relation of remembered deletes, (table_id, key, version).
+    ``strict`` is for changes that come out of turn: they must be newer than what is
+    there, not just as new.
     """
 
     def __init__(
@@ -70,8 +72,11 @@ class Merge:
         table: Table,
         tombstones: sql.Identifier,
         table_id: int,
+        *,
+        strict: bool = False,
     ) -> None:
         self._cursor = cursor
+        self._strict = strict
         self._staging = staging
         self._system = system
         self._target = table.relation
@@ -166,11 +171,10 @@ class Merge:
                 return int(str(partition))
         return None
 
-    def live_rows(self) -> int:
-        """Return the number of rows in the target."""
-        self._execute("SELECT count(*) FROM {target}")
-        row = self._cursor.fetchone()
-        return int(str(row[0])) if row else 0
+    def drop(self) -> None:
+        """Give the space of the winners back now; for a transaction that goes on."""
+        self._execute("TRUNCATE {winners}")
+        self._execute("DROP TABLE {winners}")
 
     def _do(self, verb: str, statement: sql.Composed, expected: int) -> None:
         self._cursor.execute(statement)
@@ -208,12 +212,13 @@ class Merge:
                 CASE
                 WHEN t.{key} IS NOT NULL THEN
                     CASE WHEN w.is_delete THEN
-                        CASE WHEN w.version >= {live_version} THEN 'delete' END
-                    WHEN (w.version, w.sink) >= ({live_version}, {live_sink})
-                        OR w.version = -1 AND {live_version} = -1 THEN 'update' END
+                        CASE WHEN w.version {enough} {live_version} THEN 'delete' END
+                    WHEN (w.version, w.sink) {enough} ({live_version}, {live_sink})
+                        OR {in_turn} AND w.version = -1 AND {live_version} = -1
+                        THEN 'update' END
                 WHEN w.is_delete THEN 'missing'
                 WHEN d.version IS NULL OR w.version > d.version
-                    OR w.version = -1 AND d.version = -1 THEN 'insert'
+                    OR {in_turn} AND w.version = -1 AND d.version = -1 THEN 'insert'
                 END AS action
             FROM (
                 SELECT DISTINCT ON (key) * FROM ({changes}) AS c
@@ -228,6 +233,8 @@ class Merge:
             changes=self._changes(),
             live_version=self._live_version(),
             live_sink=self._live_sink(),
+            enough=sql.SQL(">" if self._strict else ">="),
+            in_turn=sql.Literal(not self._strict),
         )
         self._execute("ANALYZE {winners}")
 

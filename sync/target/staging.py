@@ -90,6 +90,11 @@ class Staging:
             )
         )
 
+    def drop(self) -> None:
+        """Give its space back now; for a transaction that goes on."""
+        self._cursor.execute(sql.SQL("TRUNCATE {}").format(RELATION))
+        self._cursor.execute(sql.SQL("DROP TABLE {}").format(RELATION))
+
     def savepoint(self) -> AbstractContextManager[object]:
         """Return a block whose error undoes what was copied in it, and no more."""
         return self._cursor.connection.transaction()

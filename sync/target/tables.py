@@ -130,6 +130,15 @@ def create_table(table: Table, key: str) -> sql.Composed:
     )
 
 
+def create_temporary_table(
+    name: str, columns: Sequence[Column], key: str
+) -> sql.Composed:
+    """Return the statement for a table that goes away with the transaction."""
+    return sql.SQL(
+        "CREATE TEMPORARY TABLE {} ({}, PRIMARY KEY ({})) ON COMMIT DROP"
+    ).format(sql.Identifier(name), _definitions(columns), sql.Identifier(key))
+
+
 def add_columns(table: Table, columns: Iterable[Column]) -> sql.Composed:
     """Return the statement that adds columns; old rows hold NULL in them."""
     return sql.SQL("ALTER TABLE {} {}").format(
@@ -196,6 +205,13 @@ def views_on(
         [table.schema, table.name, [column.name for column in columns]],
     )
     return [str(name) for (name,) in cursor.fetchall()]
+
+
+def count_rows(cursor: Cursor[tuple[object, ...]], table: Table) -> int:
+    """Return the number of rows in the table."""
+    cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(table.relation))
+    row = cursor.fetchone()
+    return int(str(row[0])) if row else 0
 
 
 def size_of(cursor: Cursor[tuple[object, ...]], table: Table) -> int:

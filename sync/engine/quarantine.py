@@ -1,0 +1,128 @@
+"""Rows that were set aside: applied after all, or let go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from sync.engine.bad_rows import BadRows
+from sync.engine.careful import copy_carefully
+from sync.engine.locks import Namespace, lock_or_busy
+from sync.engine.reading import time_columns
+from sync.engine.session import database_errors, prepare_session, raw_cursor
+from sync.engine.transfer import TOMBSTONES, system_columns
+from sync.errors import SyncError, TargetError
+from sync.model_json import Attribute, Entity
+from sync.models import EmptyText, Event, QuarantinedRow, SyncTable
+from sync.sources.careful_rows import Widths
+from sync.target import tables
+from sync.target.merge import Merge, RowCounts
+from sync.target.staging import Staging
+from sync.target.tables import KEY
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a row: ``done``, or the error that it still meets."""
+
+    row: QuarantinedRow
+    done: str = ""
+    error: SyncError | None = None
+
+
+def dismiss(row: QuarantinedRow) -> Outcome:
+    """Let an open row go; it stays counted as rejected."""
+    _decide(row, QuarantinedRow.State.DISMISSED)
+    return Outcome(row, "dismissed")
+
+
+def reprocess(row: QuarantinedRow) -> Outcome:
+    """Apply an open row if it can be read now and is newer than what is there.
+
+    Raises ``BusyError`` while the table is being loaded.
+    """
+    table = row.table
+    try:
+        with database_errors(table.label), transaction.atomic(durable=True):
+            lock_or_busy(Namespace.TABLE, table.pk)
+            table.refresh_from_db()
+            counts = _apply(table, row)
+            _move_count(row, counts)
+            _decide(row, QuarantinedRow.State.APPLIED)
+    except SyncError as error:
+        return Outcome(row, error=error)
+    done = "unchanged: what is there is as new"
+    for name in ("inserted", "updated", "deleted"):
+        if getattr(counts, name):
+            done = name
+    return Outcome(row, done)
+
+
+def _apply(table: SyncTable, row: QuarantinedRow) -> RowCounts:
+    cursor = raw_cursor()
+    prepare_session(cursor)
+    attributes = tuple(Attribute(*attribute) for attribute in row.attributes)
+    entity = Entity(table.entity, attributes)
+    target = table.target()
+    tables.check_unaltered(target, tables.inspect(cursor, target))
+    columns = [target.column(attribute.name) for attribute in attributes]
+    known = [column for column in columns if column]
+    if len(known) < len(columns):
+        raise TargetError("target_altered", f"{table.label} lacks a column of the row")
+    staging = Staging(
+        cursor,
+        known,
+        entity.position(KEY) or 0,
+        partitioned=False,
+        empty_text=table.config.empty_text == EmptyText.EMPTY,
+    )
+    staging.create()
+    path = f"{row.partition}/{table.entity}/{row.file}"
+    copy_carefully(
+        staging,
+        path,
+        [bytes(row.raw)],
+        entity,
+        Widths(len(attributes), row.least_width),
+        time_columns(entity),
+        BadRows(),
+        first_line=row.line,
+    )
+    merge = Merge(
+        cursor,
+        staging,
+        system_columns(entity, target),
+        target,
+        TOMBSTONES,
+        table.pk,
+        strict=True,
+    )
+    rows = {0: 1}
+    counts = merge.choose(rows)
+    merge.apply(counts, rows)
+    return counts[0]
+
+
+def _move_count(row: QuarantinedRow, counts: RowCounts) -> None:
+    """Count the row as what it became, on the partition that brought it."""
+    changes = {
+        f"rows_{count.name}": F(f"rows_{count.name}") + getattr(counts, count.name)
+        for count in fields(RowCounts)
+    }
+    changes["rows_rejected"] = F("rows_rejected") - 1
+    row.table.progress.filter(partition=row.partition).update(**changes)
+
+
+def _decide(row: QuarantinedRow, state: QuarantinedRow.State) -> None:
+    row.state, row.decided_at = state, timezone.now()
+    row.save(update_fields=["state", "decided_at"])
+    Event.record(
+        row.table.config,
+        f"row_{state.value}",
+        f"{row.file}, line {row.line}",
+        table_name=row.table.entity,
+        partition=row.partition,
+    )
