@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sync.errors import ModelError, SourceError
+from sync.sources import folder_models
 from sync.sources.base import PartitionState
 from sync.sources.storage import Directory
 from sync.sources.synapse_link import SynapseLink
@@ -22,6 +23,7 @@ from tests.sync.sources.places import (
     ROWS,
     SECOND,
     SECRET,
+    THIRD,
     Export,
     Failing,
     Watched,
@@ -355,6 +357,36 @@ class TestCost:
         SynapseLink(storage).discover(())
 
         assert [path for path in storage.asked if SERVICE in path] == [OWN]
+
+
+class TestMemory:
+    def test_a_forgotten_model_is_read_again(
+        self, export: Export, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(folder_models, "MODELS_KEPT", 1)
+        export.folder(FIRST, "account/2026.csv", model=described("account", "a"))
+        export.folder(SECOND, "account/2026.csv", model=described("account", "b"))
+        source = export.source
+        source.discover(())
+
+        for _ in range(2):
+            for name, column in ((FIRST, "a"), (SECOND, "b")):
+                (attribute,) = source.entity(name, "account").attributes
+                assert attribute.name == column
+
+    def test_equal_schemas_of_many_folders_are_one_object(self, export: Export) -> None:
+        for name in (FIRST, SECOND, THIRD):
+            export.folder(name, model=ACCOUNT)
+        export.folder(THIRD, model=model("account", account=listed("2026")))
+        source = export.source
+
+        first, second, third = (
+            source.entity(name, "account") for name in (FIRST, SECOND, THIRD)
+        )
+
+        assert first.attributes is second.attributes is third.attributes
+        assert not second.partitions
+        assert third.partitions
 
 
 class Traced(Directory):
