@@ -5,11 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sync.sources.folder_names import folder_time
 from tests.sync.sources.places import unhurried
+
+folder_names = st.from_regex(
+    r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}[.:][0-9]{2}[.:][0-9]{2}"
+    r"(\.[0-9]{1,7})?[Zz]?\Z"
+)
 
 
 class TestFolderTime:
@@ -82,6 +87,38 @@ class TestFolderTime:
     @given(st.text())
     def test_any_text_holds_a_time_or_none(self, name: str) -> None:
         assert folder_time(name) is None or name[:4].isdecimal()
+
+    @unhurried
+    @given(folder_names)
+    @example("2024-02-30T00.00.00Z")
+    @example("0000-01-01T00.00.00Z")
+    @example("9999-12-31T23.59.59.9999999Z")
+    def test_what_has_the_form_holds_the_time_that_its_digits_say(
+        self, name: str
+    ) -> None:
+        found = folder_time(name)
+
+        at = (0, 4), (5, 7), (8, 10), (11, 13), (14, 16), (17, 19)
+        try:
+            expected = datetime(*(int(name[i:j]) for i, j in at), tzinfo=UTC)  # type: ignore[arg-type,misc]
+        except ValueError:
+            assert found is None
+        else:
+            assert found is not None
+            assert found.replace(microsecond=0) == expected
+
+    @unhurried
+    @given(
+        folder_names,
+        st.text(min_size=1, max_size=3),
+    )
+    @example("2026-03-01T08.15.01Z", "\n")
+    @example("2026-03-01T08.15.01Z", "\0")
+    def test_nothing_may_stand_before_a_name_or_after_its_z(
+        self, name: str, more: str
+    ) -> None:
+        assert folder_time(more + name) is None
+        assert folder_time(name.rstrip("Zz") + "Z" + more) is None
 
     @unhurried
     @given(st.datetimes(timezones=st.just(UTC)))

@@ -506,6 +506,11 @@ class TestContainment:
     ) -> None:
         assert_no_content(access, place.storage, path)
 
+    def test_a_file_whose_name_is_too_long_is_absent(self, place: Place) -> None:
+        """No later attempt could find it."""
+        assert read(place.storage, f"account/{'x' * 256}") is None
+        assert refusal(opened, place.storage, "x" * 256).permanent
+
 
 def outcome(storage: Directory, path: str) -> bytes | None:
     try:
