@@ -1,4 +1,4 @@
-"""What every test shares: the embedded PostgreSQL of the run, an export and its sync."""
+"""What every test shares: the embedded PostgreSQL of the run, and an export."""
 
 from __future__ import annotations
 

@@ -27,7 +27,11 @@ MakeExport = Callable[..., Export]
 
 
 def line(
-    key: Key, *own: str, version: int | str = 1, delete: str = "", after: Iterable[str] = ()
+    key: Key,
+    *own: str,
+    version: int | str = 1,
+    delete: str = "",
+    after: Iterable[str] = (),
 ) -> bytes:
     """Return a row with the usual frame, without its line end; cells as in the file."""
     cells = (str(guid(key)), SINK, SINK, *own, str(version), CREATED, delete, *after)
@@ -155,8 +159,10 @@ def refresh_reason(export: Export, entity: str) -> str:
 
 def quarantined(export: Export, entity: str) -> list[Any]:
     """Return the quarantined rows of a table, in the order of the files."""
-    model: Any = apps.get_model("sync", "QuarantinedRow")
-    rows = model.objects.filter(table=export.entity(entity))
+    models: Any = apps.get_app_config("sync")
+    rows = models.get_model("QuarantinedRow").objects.filter(
+        table=export.entity(entity)
+    )
     return list(rows.order_by("partition", "file", "line"))
 
 

@@ -141,12 +141,16 @@ def write_pairs(export: Export, upserts: str, deletes: str, first: str) -> None:
     for key, pair in enumerate(PAIRS.values(), 1):
         (version, sink), (deleted, deleted_at) = pair.upsert, pair.delete
         if first == "delete":
-            export.delete("account", key, version=deleted, sink=deleted_at, file=deletes)
+            export.delete(
+                "account", key, version=deleted, sink=deleted_at, file=deletes
+            )
         export.upsert(
             "account", key, name=f"key {key}", version=version, sink=sink, file=upserts
         )
         if first == "upsert":
-            export.delete("account", key, version=deleted, sink=deleted_at, file=deletes)
+            export.delete(
+                "account", key, version=deleted, sink=deleted_at, file=deletes
+            )
     export.close_folder()
 
 

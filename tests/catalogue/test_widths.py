@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sync.models import Event
@@ -85,9 +87,7 @@ def test_a_row_with_a_trailing_comma_is_read_with_a_warning(grown: Export) -> No
     [['"z"'], ["0"], ["", ""], ['"z"', ""], ["", '"z"']],
     ids=["text", "number", "two empty", "text and empty", "empty and text"],
 )
-def test_a_row_wider_than_the_model_is_refused(
-    grown: Export, extra: list[str]
-) -> None:
+def test_a_row_wider_than_the_model_is_refused(grown: Export, extra: list[str]) -> None:
     put(grown, line(1, '"a"', after=['"x"', '"y"']))
     put(grown, line(2, '"b"', after=['"x"', '"y"', *extra]))
     grown.close_folder()
@@ -210,14 +210,15 @@ def test_case_20_full_rows_are_bound_by_the_model_of_their_folder(
 ) -> None:
     changed(export, columns)
     own = [c.name for c in columns if c not in BEFORE]
-    export.upsert("account", 1, name="a", **{name: f"new {name}" for name in own})
+    values: dict[str, Any] = {name: f"new {name}" for name in own}
+    export.upsert("account", 1, name="a", **values)
     export.close_folder()
 
     export.load("account")
 
     assert export.rows("account", "name", *own)[0] == (
         "a",
-        *(f"new {name}" for name in own),
+        *values.values(),
     )
     assert export.rows("account", "name", "x", "y")[1] == ("before", "old x", "old y")
 
