@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.apps import apps
+from django.core.management import CommandError, call_command
 
 from sync.engine.load import sync_table
 from sync.models import DataSyncProgress, Event, SyncPartition
@@ -72,6 +73,17 @@ def configure(export: Export, **options: object) -> None:
         export.config._meta.get_field(name)
         setattr(export.config, name, value)
     export.config.save(update_fields=list(options))
+
+
+def command(name: str, *arguments: str) -> int:
+    """Run a command and return its exit code."""
+    try:
+        call_command(name, *arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+    except CommandError as error:
+        return error.returncode
+    return 0
 
 
 # Looking

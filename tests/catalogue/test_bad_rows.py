@@ -8,6 +8,7 @@ from tests.catalogue.steps import (
     FILE,
     LF,
     assert_refused,
+    command,
     configure,
     counted,
     line,
@@ -245,3 +246,38 @@ def test_bad_rows_of_earlier_folders_count_while_they_are_open(export: Export) -
 
     assert export.progress("account")[-1].error_code == "too_many_bad_rows"
     assert export.rows("account", "name") == [("a",), ("b",)]
+
+
+def test_a_dismissed_row_no_longer_counts_and_changes_no_data(export: Export) -> None:
+    configure(export, bad_rows="quarantine", max_bad_rows=1)
+    put(export, A, BAD_ROWS["bad integer"][0])
+    export.close_folder()
+    export.load("account")
+    [row] = quarantined(export, "account")
+
+    name = export.config.name
+    assert command("quarantine", name, "--dismiss", str(row.pk)) == 0
+
+    assert [row.state for row in quarantined(export, "account")] == ["dismissed"]
+    assert export.rows("account", "name") == [("a",)]
+    put(export, B, BAD_ROWS["bad integer"][0])
+    export.close_folder()
+    export.load("account")
+    assert export.rows("account", "name") == [("a",), ("b",)]
+    states = [row.state for row in quarantined(export, "account")]
+    assert states == ["dismissed", "open"]
+
+
+def test_a_row_that_is_still_bad_stays_open_when_it_is_tried_again(
+    export: Export,
+) -> None:
+    configure(export, bad_rows="quarantine")
+    put(export, A, BAD_ROWS["bad integer"][0])
+    export.close_folder()
+    export.load("account")
+    [row] = quarantined(export, "account")
+
+    assert command("quarantine", export.config.name, "--reprocess", str(row.pk)) == 3
+
+    assert [row.state for row in quarantined(export, "account")] == ["open"]
+    assert export.rows("account", "name") == [("a",)]

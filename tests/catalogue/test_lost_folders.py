@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from django.core.management import call_command
-
 from tests.catalogue.steps import (
     MakeExport,
+    command,
     say_full_copy,
     state,
     statuses,
@@ -76,11 +75,29 @@ def test_case_34_a_table_goes_on_after_a_person_accepted_the_loss(
 ) -> None:
     sync_until_parked(lossy, "account")
 
-    call_command("acceptloss", lossy.config.name, "--table", "account")
+    assert command("acceptloss", lossy.config.name, "--table", "account") == 0
     lossy.sync()
 
     assert lossy.entity("account").state == "active"
     assert lossy.rows("account", "name") == [("first",), ("after it",)]
+
+
+def test_case_34_a_table_goes_on_after_a_refresh_from_a_full_copy(
+    lossy: Export,
+) -> None:
+    sync_until_parked(lossy, "account")
+    lossy.upsert("account", 2, name="lost no more")
+    lossy.upsert("account", 3, name="after it")
+    folder = lossy.close_folder()
+    # The folder was opened at 8:15.
+    say_full_copy(lossy, folder, "account", "3/1/2026 8:17:11 AM")
+    lossy.sync()
+
+    assert command("refreshtable", lossy.config.name, "account") == 0
+    lossy.sync()
+
+    assert lossy.entity("account").state == "active"
+    assert lossy.rows("account", "name") == [("lost no more",), ("after it",)]
 
 
 def test_case_34_a_folder_named_in_the_log_alone_is_lost_for_every_table(

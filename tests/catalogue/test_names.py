@@ -27,7 +27,9 @@ HAZARDS = tuple(chain(RESERVED, SYSTEM, CASES, CUT, WIDE, ODD, SIGNS))
 NO_FOLDERS = {"changelog", "optionsetmetadata", "snapshot", "deltalake"}
 FRAME = {"id", "sinkcreatedon", "sinkmodifiedon", "versionnumber", "createdon"}
 
-texts = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\0/"))
+texts = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\0/")
+)
 long_texts = st.builds(
     lambda stem, end: (stem * 70)[:70] + end,
     st.sampled_from(["a", "A", "\u00e4", "\N{GRINNING FACE}", "ab"]),

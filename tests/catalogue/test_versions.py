@@ -6,6 +6,7 @@ import pytest
 
 from sync.models import Event
 from tests.catalogue.steps import (
+    command,
     counts,
     only_failure,
     refresh_reason,
@@ -60,6 +61,26 @@ def test_case_24_a_new_full_copy_is_recognised_by_its_time(three: Export) -> Non
     assert refresh_reason(three, "contact") == ""
     # The rows of the full copy are ordinary changes; c waits for the refresh.
     assert names(three) == ["A", "B", "c"]
+
+
+def test_case_24_a_refresh_takes_the_full_copy_alone(three: Export) -> None:
+    for key, name in enumerate("AB", 1):
+        three.upsert("account", key, name=name)
+    folder = three.close_folder()
+    say_full_copy(three, folder, "account", LATER)
+    three.sync()
+
+    assert command("refreshtable", three.config.name, "account") == 0
+    three.sync()
+
+    assert names(three) == ["A", "B"]
+    assert refresh_reason(three, "account") == ""
+    three.upsert("account", 4, name="d")
+    folder = three.close_folder()
+    say_full_copy(three, folder, "account", LATER)
+    three.sync()
+    assert names(three) == ["A", "B", "d"]
+    assert refresh_reason(three, "account") == ""
 
 
 def test_case_24_a_table_that_was_away_and_is_back_is_recognised(three: Export) -> None:
@@ -225,3 +246,18 @@ def test_case_25_after_an_absence_one_row_with_a_lower_version_is_enough(
 
     assert only_failure(export, "account").error_code == "versions_went_back"
     assert set(names(export)) == {"now"}
+
+
+def test_case_25_a_refresh_from_a_new_full_copy_takes_the_lower_versions(
+    export: Export,
+) -> None:
+    hundred(export, keys=3)
+    folder = go_back(export, 2)
+    say_full_copy(export, folder, "account", LATER)
+    sync_until_parked(export, "account")
+
+    assert command("refreshtable", export.config.name, "account") == 0
+    export.sync()
+
+    assert export.entity("account").state == "active"
+    assert names(export) == ["restored", "restored"]
