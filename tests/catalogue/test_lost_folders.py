@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+
 from tests.catalogue.steps import (
     MakeExport,
     command,
