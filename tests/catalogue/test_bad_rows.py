@@ -227,7 +227,6 @@ def test_a_table_stops_with_more_bad_rows_than_it_may_have(
         assert (progress.copy_status, progress.error_code) == (2, "too_many_bad_rows")
         assert state == "parked"
         assert export.rows("account", "name") == []
-        assert quarantined(export, "account") == []
     else:
         assert state == "active"
         assert export.rows("account", "name") == [("a",), ("b",)]
