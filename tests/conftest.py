@@ -1,4 +1,4 @@
-"""What every test shares: the embedded PostgreSQL of the run."""
+"""What every test shares: the embedded PostgreSQL of the run, and an export."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import pytest
 from django.conf import settings
 
 from dvsync_site import embedded
+from tests.sync.conftest import export, make_export
+
+__all__ = ["export", "make_export"]
 
 
 @pytest.hookimpl(tryfirst=True)
