@@ -30,10 +30,12 @@ class Rejected:
 class BadRows:
     """Meets the bad rows of one load. Without ``room`` the first one is raised.
 
-    With it, so many are collected in ``rows``; one more raises ``RowError``.
+    With it, so many are collected in ``rows``; one more raises ``RowError``. Rows
+    that were mended are counted in ``trimmed``.
     """
 
     room: int | None = None
+    trimmed: int = 0
     rows: list[Rejected] = field(default_factory=list)
 
     def meet(self, rejected: Rejected) -> None:

@@ -59,7 +59,9 @@ def copy_carefully(
             if isinstance(piece[0], BadRow):
                 copier.reject_found(piece[0])
             else:
-                copier.copy([row for row in piece if isinstance(row, Row)])
+                rows = [row for row in piece if isinstance(row, Row)]
+                bad_rows.trimmed += sum(row.trimmed for row in rows)
+                copier.copy(rows)
     except RecordTooLongError as error:
         raise RowError(
             "bad_row",

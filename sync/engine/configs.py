@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from django.db import IntegrityError, connection, transaction
 
 from sync.engine.discovery import source_of
+from sync.engine.entities import follow
+from sync.engine.locks import Namespace, lock
 from sync.errors import ConfigError, ModelError, SourceError
 from sync.model_json import MAX_BYTES, Model, parse_model
-from sync.models import Event, SyncConfig
+from sync.models import Event, SyncConfig, SyncTable
 from sync.target.tables import MAX_NAME, choose_name
 
 RESERVED_SCHEMAS = frozenset({"public", "information_schema"})
@@ -34,10 +36,12 @@ def create_config(
     model_json: bytes | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    policies: Mapping[str, object] | None = None,
 ) -> NewSync:
     """Check everything and create the sync; raises ``ConfigError`` with the reason.
 
     ``model_json`` only tells the tables while the export has no folder yet.
+    ``policies`` are further fields of the sync.
     """
     config = SyncConfig(
         name=_checked_name(name),
@@ -45,6 +49,7 @@ def create_config(
         schema_name=_checked_schema(schema or name),
         include=_checked_globs(include),
         exclude=_checked_globs(exclude),
+        **(policies or {}),
     )
     model = _model(config, model_json)
     if SyncConfig.objects.filter(name=config.name).exists():
@@ -66,6 +71,39 @@ def create_config(
     if entities and not selected:
         warnings = (*warnings, "The globs select none of the tables known so far")
     return NewSync(config, selected, warnings)
+
+
+def edit_config(
+    config: SyncConfig,
+    changes: Mapping[str, object],
+    *,
+    accept: Sequence[SyncTable] = (),
+) -> list[str]:
+    """Change fields of a sync, and replicate tables that waited for a yes.
+
+    Return what changed, in words. Tables that are selected from now on get their whole
+    history as backlog. Raises ``ConfigError``.
+    """
+    said = []
+    with transaction.atomic():
+        lock(Namespace.CONFIG, config.pk)
+        config.refresh_from_db()
+        for name, value in changes.items():
+            if name in {"include", "exclude"}:
+                value = _checked_globs(value)  # type: ignore[arg-type]
+            if getattr(config, name) != value:
+                setattr(config, name, value)
+                shown = " ".join(value) if isinstance(value, list) else value
+                said.append(f"{name} {shown}".strip())
+        config.save(update_fields=list(changes) or None)
+        for table in accept:
+            if table.state == SyncTable.State.NEW:
+                table.accept()
+                said.append(f"table {table.entity}")
+        if said:
+            follow(config)
+            Event.record(config, "sync_edited", "; ".join(said))
+    return said
 
 
 def read_model_json(path: str) -> bytes:

@@ -143,30 +143,6 @@ def record_returns(config: SyncConfig, partitions: Sequence[Partition]) -> None:
     lose(tables, still.values_list("name", flat=True))
 
 
-def accept_loss(config: SyncConfig, entity: str | None = None) -> list[str]:
-    """Let the tables go on without what is lost; return their names."""
-    rows = config.progress.filter(error_code="history_lost")
-    if entity is not None:
-        rows = rows.filter(table_name=entity)
-    accepted = []
-    for table in SyncTable.objects.filter(config=config).select_related("config"):
-        mine = rows.filter(table_name=table.entity)
-        lost = sorted(mine.values_list("partition", flat=True))
-        if not lost:
-            continue
-        mine.delete()
-        table.resume()
-        accepted.append(table.entity)
-        Event.record(
-            config,
-            "loss_accepted",
-            f"goes on without {', '.join(lost)}",
-            level=Event.Level.WARNING,
-            table_name=table.entity,
-        )
-    return accepted
-
-
 def loss(name: str) -> SourceError:
     """Return the error of a partition that is gone."""
     return SourceError(

@@ -7,7 +7,7 @@ leaves the table at a partition's end and the rest of its backlog pending.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 
 from django.db import transaction
@@ -255,22 +255,23 @@ def record_moved(table: SyncTable, steps: list[Step], moved: list[Moved]) -> Non
     """Write down what became of the partitions; part of the load's transaction."""
     for step, item in zip(steps, moved, strict=True):
         step.progress.record_success(item.counts, step.size)
-        if step.borrowed_from:
+        QuarantinedRow.objects.bulk_create(item.rejected)
+        for kind, message in _news(step, item):
             Event.record(
                 table.config,
-                "schema_borrowed",
-                f"read with the columns of {step.borrowed_from}",
+                kind,
+                message,
                 level=Event.Level.WARNING,
                 table_name=table.entity,
                 partition=step.progress.partition,
             )
-        if item.rejected:
-            QuarantinedRow.objects.bulk_create(item.rejected)
-            Event.record(
-                table.config,
-                "rows_quarantined",
-                f"{len(item.rejected)} bad rows were set aside",
-                level=Event.Level.WARNING,
-                table_name=table.entity,
-                partition=step.progress.partition,
-            )
+
+
+def _news(step: Step, item: Moved) -> Iterator[tuple[str, str]]:
+    if step.borrowed_from:
+        yield "schema_borrowed", f"read with the columns of {step.borrowed_from}"
+    if item.trimmed:
+        said = f"{item.trimmed} rows had an empty cell too many at their end"
+        yield "rows_trimmed", said
+    if item.rejected:
+        yield "rows_quarantined", f"{len(item.rejected)} bad rows were set aside"

@@ -49,10 +49,14 @@ class Destination:
 
 @dataclass
 class Moved:
-    """What became of one partition's rows; ``rejected`` are those set aside."""
+    """What became of one partition's rows; ``rejected`` are those set aside.
+
+    ``trimmed`` rows had an empty cell too many at their end.
+    """
 
     counts: RowCounts
     rejected: list[QuarantinedRow]
+    trimmed: int
 
 
 def live(table: SyncTable) -> Destination:
@@ -151,11 +155,13 @@ class _Mover:
         moved = []
         for number, step in enumerate(self._steps):
             self._staging.begin_partition(number)
-            before = len(self._bad_rows.rows)
+            before, trimmed = len(self._bad_rows.rows), self._bad_rows.trimmed
             read = self._copy_partition(step)
             rejected = self._bad_rows.rows[before:]
             self.rows[number] = read - len(rejected)
-            moved.append(Moved(RowCounts(), self._quarantined(step, rejected)))
+            quarantined = self._quarantined(step, rejected)
+            trimmed = self._bad_rows.trimmed - trimmed
+            moved.append(Moved(RowCounts(), quarantined, trimmed))
             faultpoints.reach("partition_copied")
         return moved
 

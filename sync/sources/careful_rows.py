@@ -56,11 +56,15 @@ class RawRecord:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A record that may go to COPY: its bytes, mended, and its number of cells."""
+    """A record that may go to COPY: its bytes, mended, and its number of cells.
+
+    ``trimmed`` says that a comma at its end was taken away.
+    """
 
     record: RawRecord
     width: int
     data: bytes
+    trimmed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,8 @@ def _check(
     if (unreadable := _unreadable(record)) is not None:
         return unreadable
     width = _width(raw)
-    if width == widths.full + 1 and raw.endswith(b","):
+    trimmed = width == widths.full + 1 and raw.endswith(b",")
+    if trimmed:
         raw, width = raw[:-1], widths.full
     if width > widths.full or width < max(widths.least, widest) or raw == b"\\.":
         return BadRow(record, "bad_row", _width_message(width, widest, widths))
@@ -168,7 +173,7 @@ def _check(
             said = record.cells()[column].decode(errors="replace")[:100]
             message = f"{said} is no time: it would be that of the load"
             return BadRow(record, "bad_value", message, column)
-    return Row(record, width, raw)
+    return Row(record, width, raw, trimmed)
 
 
 def _unreadable(record: RawRecord) -> BadRow | None:

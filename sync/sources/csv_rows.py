@@ -25,13 +25,13 @@ class RecordCounter:
     """Counts the records of a file that is fed to it block by block.
 
     ``ended`` are those whose line end was met, ``inside`` says whether the last byte
-    is inside quotes.
+    is inside quotes, ``open_end`` whether the last record has no line end.
     """
 
     def __init__(self) -> None:
         self.ended = 0
         self.inside = False
-        self._open_end = False
+        self.open_end = False
 
     def feed(self, block: bytes) -> None:
         """Take the next bytes of the file."""
@@ -41,12 +41,12 @@ class RecordCounter:
         # Without other bytes, the length of a part is its number of newlines.
         self.ended += sum(map(len, parts[self.inside :: 2]))
         self.inside ^= (len(parts) - 1) % 2 == 1
-        self._open_end = self.inside or not block.endswith(b"\n")
+        self.open_end = self.inside or not block.endswith(b"\n")
 
     @property
     def total(self) -> int:
         """Records so far; a last one without its newline counts."""
-        return self.ended + self._open_end
+        return self.ended + self.open_end
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from django.core.management.base import CommandParser
 
 from sync.engine.configs import create_config, read_model_json
 from sync.management.base import DvsyncCommand
+from sync.management.choosing import add_globs, add_policies, policies
 
 
 class Command(DvsyncCommand):
@@ -38,18 +39,8 @@ class Command(DvsyncCommand):
             metavar="FILE",
             help="tells the tables before the export has its first folder",
         )
-        for option, text in (
-            ("--include", "only tables that match (default: all); may be repeated"),
-            ("--exclude", "not tables that match; wins over --include"),
-        ):
-            parser.add_argument(
-                option,
-                action="extend",
-                nargs="+",
-                default=[],
-                metavar="GLOB",
-                help=text,
-            )
+        add_globs(parser, default=[])
+        add_policies(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Create the sync and say what it selects."""
@@ -61,6 +52,7 @@ class Command(DvsyncCommand):
             model_json=read_model_json(path) if path else None,
             include=options["include"],
             exclude=options["exclude"],
+            policies=policies(options),
         )
         for warning in created.warnings:
             self.say(f"Warning: {warning}")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from sync.engine.session import is_database_down
 from sync.errors import SourceError, SyncError
@@ -20,11 +20,11 @@ from sync.management.base import (
     INTERRUPTED,
     SOURCE_FAILED,
     TABLES_FAILED,
-    USAGE,
     DvsyncCommand,
     describe,
     stdout_may_close,
 )
+from sync.management.choosing import find_configs
 from sync.management.display import Bars, Display, Lines, folders, printable, summary
 from sync.management.running import SyncReport, TableReport, dry_run, run
 from sync.models import SyncConfig
@@ -87,7 +87,7 @@ class Command(DvsyncCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run, print the outcome, and end with its exit code."""
-        configs = _configs(options["names"])
+        configs = find_configs(options["names"])
         try:
             reports = self._run(configs, options)
         except KeyboardInterrupt:
@@ -222,21 +222,6 @@ def _error(error: SyncError | None) -> dict[str, str] | None:
         "where": error.where,
         "remedy": error.remedy,
     }
-
-
-def _configs(names: Sequence[str]) -> list[SyncConfig]:
-    configs = {config.name: config for config in SyncConfig.objects.all()}
-    if not configs:
-        raise CommandError(
-            "There is no sync yet. Create one: manage.py createsync NAME LOCATION",
-            returncode=USAGE,
-        )
-    if unknown := [name for name in names if name not in configs]:
-        raise CommandError(
-            f"There is no sync named {unknown[0]!r}. Known: {', '.join(configs)}",
-            returncode=USAGE,
-        )
-    return [configs[name] for name in dict.fromkeys(names or configs)]
 
 
 def _positive(text: str) -> int:

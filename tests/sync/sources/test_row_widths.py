@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from sync.sources.row_widths import BadWidthError, Widths, padded
 
 from sync.sources import row_widths
-from sync.sources.row_widths import BadWidthError, Widths, padded
 from tests.sync.sources.places import unhurried
 
 # Four columns, the last two of which were added later.
