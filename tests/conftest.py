@@ -27,6 +27,6 @@ def pytest_report_header() -> str:
     database: dict[str, Any] = settings.DATABASES["default"]
     names = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD"}
     address = {name: database[key] or None for name, key in names.items()}
-    with psycopg.connect(make_conninfo(dbname="postgres", **address)) as connection:
+    with psycopg.connect(make_conninfo("dbname=postgres", **address)) as connection:
         version = connection.info.parameter_status("server_version")
     return f"PostgreSQL: {version}"
