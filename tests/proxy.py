@@ -37,7 +37,8 @@ class Proxy:
         self.struck = threading.Event()
         self._lock = threading.Lock()
         self._lines: list[Line] = []
-        self._fault: Callable[[Line, bytes, bytes], bool] | None = None
+        self._fault: Fault | None = None
+        self._closing = False
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
     # Its address
@@ -56,12 +57,20 @@ class Proxy:
 
     # Its faults
 
+    def cut_before(self, number: int) -> None:
+        """Cut the connection on which the n-th message from now is sent."""
+        self._arm(_AtMessage(number))
+
     def lose_answer_to_commit(self, number: int = 1, *, of_load: bool = False) -> None:
         """Let the server do the n-th COMMIT from now, and cut before its answer.
 
         ``of_load`` counts those of transactions with a COPY alone.
         """
-        self._arm(_LostAnswer(number, of_load=of_load))
+        self._arm(_AtCommit(number, Line.cut, of_load=of_load))
+
+    def freeze_answer_to_commit(self) -> None:
+        """Let the server do the next COMMIT of a COPY, and freeze before its answer."""
+        self._arm(_AtCommit(1, Line.freeze, of_load=True))
 
     def cut_in_copy(self, size: int) -> None:
         """Cut the connection on which so many bytes of COPY were sent."""
@@ -76,19 +85,21 @@ class Proxy:
 
     def thaw(self) -> None:
         """Break what is frozen, as a network does that comes back too late."""
-        for line in self._lines:
+        for line in list(self._lines):
             line.cut()
 
-    def _arm(self, fault: Callable[[Line, bytes, bytes], bool]) -> None:
+    def _arm(self, fault: Fault) -> None:
         self.struck.clear()
         self._fault = fault
 
     def meet(self, line: Line, kind: bytes, body: bytes) -> None:
         """Let the armed fault look at a client's message before it is forwarded."""
         with self._lock:
-            if self._fault and self._fault(line, kind, body):
+            action = self._fault(line, kind, body) if self._fault else None
+            if action:
                 self._fault = None
-                self.struck.set()
+                self.struck.set()  # before the client can feel it
+                action(line)
 
     # Its life
 
@@ -103,9 +114,8 @@ class Proxy:
         traceback: TracebackType | None,
     ) -> None:
         """Close every connection."""
-        # A thread that waits in accept is woken by a shutdown, not by a close.
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
+        self._closing = True
+        socket.create_connection(("127.0.0.1", self.port)).close()  # wakes accept
         self._thread.join()
         self._listener.close()
         self.thaw()
@@ -116,9 +126,18 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                if self._closing:
+                    client.close()
+                    return
+                self._forget_ended()
                 line = Line(self, client, self._connect())
                 self._lines.append(line)
                 line.start()
+
+    def _forget_ended(self) -> None:
+        for line in [line for line in self._lines if line.ended]:
+            self._lines.remove(line)
+            line.close()
 
     def _connect(self) -> socket.socket:
         host, port = self._server
@@ -135,7 +154,7 @@ class Line:
     def __init__(
         self, proxy: Proxy, client: socket.socket, server: socket.socket
     ) -> None:
-        self.answer_is_lost = False
+        self.before_answer: Callable[[Line], None] | None = None
         self._frozen = False
         self._proxy = proxy
         self._ends = (client, server)
@@ -159,6 +178,11 @@ class Line:
         """Forward nothing from now on, not even the end of one side."""
         self._frozen = True
 
+    @property
+    def ended(self) -> bool:
+        """Whether both sides know that the connection is broken."""
+        return not self._frozen and not any(t.is_alive() for t in self._threads)
+
     def close(self) -> None:
         """Give the sockets back when nobody waits on them any more."""
         for thread in self._threads:
@@ -181,46 +205,62 @@ class Line:
         client, server = self._ends
         with suppress(OSError):
             while data := server.recv(65536):
+                if self.before_answer:
+                    self.before_answer(self)
                 if self._frozen:
                     return
-                if self.answer_is_lost:
-                    break
                 client.sendall(data)
         if not self._frozen:
             self.cut()
 
 
-class _LostAnswer:
-    """Strikes at the n-th COMMIT: what the server says next is its answer."""
+Action = Callable[[Line], None]
+# What is done at a client's message, if anything; asked before it is forwarded.
+Fault = Callable[[Line, bytes, bytes], Action | None]
 
-    def __init__(self, number: int, *, of_load: bool) -> None:
+
+class _AtMessage:
+    """Cuts at the n-th message."""
+
+    def __init__(self, number: int) -> None:
         self._left = number
+
+    def __call__(self, line: Line, kind: bytes, body: bytes) -> Action | None:
+        self._left -= 1
+        return None if self._left else Line.cut
+
+
+class _AtCommit:
+    """Acts after the n-th COMMIT: what the server says next is its answer."""
+
+    def __init__(self, number: int, action: Action, *, of_load: bool) -> None:
+        self._left = number
+        self._action = action
         self._of_load = of_load
         self._copied: Line | None = None
 
-    def __call__(self, line: Line, kind: bytes, body: bytes) -> bool:
+    def __call__(self, line: Line, kind: bytes, body: bytes) -> Action | None:
         if kind == b"d":
             self._copied = line
         if (kind, body) == COMMIT and (self._copied is line or not self._of_load):
             self._left -= 1
             self._copied = None
-        line.answer_is_lost = not self._left
-        return line.answer_is_lost
+        return None if self._left else self._await_answer
+
+    def _await_answer(self, line: Line) -> None:
+        line.before_answer = self._action
 
 
 class _InCopy:
-    """Strikes when so many bytes of COPY were met."""
+    """Acts when so many bytes of COPY were met."""
 
-    def __init__(self, size: int, action: Callable[[Line], None]) -> None:
+    def __init__(self, size: int, action: Action) -> None:
         self._left = size
         self._action = action
 
-    def __call__(self, line: Line, kind: bytes, body: bytes) -> bool:
+    def __call__(self, line: Line, kind: bytes, body: bytes) -> Action | None:
         self._left -= len(body) if kind == b"d" else 0
-        if self._left > 0:
-            return False
-        self._action(line)
-        return True
+        return None if self._left > 0 else self._action
 
 
 def _messages(client: socket.socket) -> Iterator[tuple[bytes, bytes, bytes]]:

@@ -27,7 +27,10 @@ from tests.oracle import replay
 from tests.proxy import Proxy
 from tests.sync.conftest import Export, run_sql
 
-SLEEPERS = "FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+SLEEPERS = (
+    "FROM pg_stat_activity WHERE wait_event = 'PgSleep' "
+    "AND datname = current_database()"
+)
 COLUMNS = ("id", "name", "amount", "versionnumber")
 
 
@@ -143,7 +146,43 @@ def test_a_command_whose_loads_commit_is_not_answered_claims_no_failure(
     assert again == before
 
 
+def test_a_load_whose_commit_is_done_when_the_network_freezes_is_a_success(
+    export: Export, proxy: Proxy
+) -> None:
+    two_folders(export)
+    proxy.freeze_answer_to_commit()
+
+    code, out, err = processes.run(
+        "syncnow", "--json", DATABASE_URL=proxy.url(), DVSYNC_STALL_SECONDS="1"
+    )
+
+    assert proxy.struck.is_set()
+    assert (code, outcome(out)) == (0, ("success", None)), err
+    assert_exact(export)
+
+
 # The network breaks or freezes under way.
+
+
+def test_wherever_the_network_breaks_the_next_run_is_exact(
+    make_export: Callable[..., Export], proxy: Proxy
+) -> None:
+    """Cut before the first message, the second ... until a run passes untouched."""
+    for number in count(1):
+        export = make_export()
+        two_folders(export)
+        proxy.cut_before(number)
+
+        claim = through(proxy, export.sync)
+
+        if isinstance(claim, dict):
+            applied = [row.copy_status for row in export.progress("account")]
+            assert claim["account"].partitions == applied.count(1)
+        if not proxy.struck.is_set():
+            break
+        export.sync()
+        assert_exact(export)
+    assert claim["account"].status == "success"
 
 
 def test_a_load_that_is_cut_in_copy_is_rolled_back_and_done_by_the_next(
