@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import psycopg
 import pytest
 from django.conf import settings
+from psycopg.conninfo import make_conninfo
 
 from dvsync_site import embedded
 from tests.sync.conftest import export, make_export
@@ -19,3 +23,13 @@ def pytest_configure() -> None:
             embedded.ensure(settings.DATA_DIR)
         except embedded.EmbeddedError as error:
             pytest.exit(str(error), returncode=5)
+
+
+def pytest_report_header() -> str:
+    """Say which PostgreSQL the tests meet."""
+    database: dict[str, Any] = settings.DATABASES["default"]
+    names = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD"}
+    address = {name: database[key] or None for name, key in names.items()}
+    with psycopg.connect(make_conninfo("dbname=postgres", **address)) as connection:
+        version = connection.info.parameter_status("server_version")
+    return f"PostgreSQL: {version}"

@@ -3,8 +3,8 @@
 Hypothesis plays the source: it changes rows, lets Synapse Link send them late, twice
 and in odd places, closes folders, crashes the load, and after every sync compares
 the target with ``tests.oracle``. ``DVSYNC_STATE_MACHINE_EXAMPLES`` sets how many
-histories are played. To play a failure again, put the ``@reproduce_failure`` line
-that is printed on the class ``Histories``.
+histories are played, by all shards together. To play a failure again, put the
+``@reproduce_failure`` line that is printed on the class ``Histories``.
 
 What no reader can know is not written (the end of "Which change wins" in
 docs/architecture.md). Where a rule of this file is stricter than a random writer, it
@@ -54,6 +54,8 @@ from tests.exports import Change, Column, ExportWriter, ModelState, guid
 from tests.oracle import NO_VERSION, Replica, stored
 
 EXAMPLES = int(os.environ.get("DVSYNC_STATE_MACHINE_EXAMPLES", "200"))
+# Tests of a part of the examples each, which several processes may share.
+SHARDS = min(8, EXAMPLES)
 STEPS = 25
 # Folders are opened a minute apart and all lie in the last hour: a folder that waits
 # for its model.json longer is given up, which is not played here.
@@ -662,11 +664,16 @@ def counted(progress: DataSyncProgress) -> int:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(300 + 4 * EXAMPLES)
-def test_the_target_is_what_the_oracle_says() -> None:
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_the_target_is_what_the_oracle_says(shard: int) -> None:
+    examples = EXAMPLES // SHARDS + (shard < EXAMPLES % SHARDS)
+    # By its name Hypothesis knows each shard's own failures, and where it takes its
+    # random numbers from the test (in continuous integration) each has others.
+    machine = type(f"Histories{shard}", (Histories,), {})
     run_state_machine_as_test(
-        Histories,
+        machine,
         settings=settings(
-            max_examples=EXAMPLES,
+            max_examples=examples,
             stateful_step_count=STEPS,
             deadline=None,
             print_blob=True,
