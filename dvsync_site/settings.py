@@ -65,6 +65,10 @@ def _secret_key(data_dir: Path) -> str:
         ) from error
 
 
+# A network that swallows everything must not hold a command for ever.
+CONNECT_SECONDS = 10
+
+
 def _database() -> dict[str, object]:
     url = env.str("DATABASE_URL", default="") or embedded.default_url(DATA_DIR)
     config: dict[str, object] = environ.Env.db_url_config(url)
@@ -76,6 +80,9 @@ def _database() -> dict[str, object]:
     config["HOST"] = unquote(str(config["HOST"]))
     config["CONN_MAX_AGE"] = 60
     config["CONN_HEALTH_CHECKS"] = True
+    options = config.setdefault("OPTIONS", {})
+    if isinstance(options, dict):
+        options.setdefault("connect_timeout", CONNECT_SECONDS)
     return config
 
 

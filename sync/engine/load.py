@@ -18,10 +18,10 @@ from sync.engine.control import Control
 from sync.engine.discovery import source_of
 from sync.engine.locks import BusyError, Namespace, lock_or_busy
 from sync.engine.schema import ensure_table
-from sync.engine.session import database_errors
+from sync.engine.session import database_errors, is_database_down, server_start
 from sync.engine.transaction import load_transaction
 from sync.engine.transfer import Moved, move
-from sync.errors import Cancelled, SyncError
+from sync.errors import Cancelled, SyncError, TargetError
 from sync.models import (
     ATTEMPTS_BEFORE_PARKING,
     DataSyncProgress,
@@ -34,6 +34,9 @@ from sync.sources.base import Source
 from sync.target.merge import RowCounts
 
 __all__ = ["BATCH_BYTES", "LoadResult", "initiate_load", "sync_table"]
+
+TAKE_BACK_TRIES = 5
+TAKE_BACK_SECONDS = 2.0
 
 # What another process may change between two loads of a table.
 REFRESHED = (
@@ -139,7 +142,10 @@ def _next_load(
 
 
 def _refuse_killer(progress: DataSyncProgress) -> None:
-    if progress.was_killed and progress.attempts >= ATTEMPTS_BEFORE_PARKING:
+    if not progress.was_killed or progress.attempts < ATTEMPTS_BEFORE_PARKING:
+        return
+    began = progress.started_at
+    if began is None or began > server_start():  # else PostgreSQL itself went down
         message = f"The load was killed {progress.attempts} times"
         error = SyncError("loader_killed", message, where=progress.partition)
         raise PartitionError(progress, error)
@@ -173,6 +179,8 @@ def _record_failure(table: SyncTable, failure: PartitionError) -> bool:
     """Write down a failure unless the partition is applied; say whether it was."""
     rows = table.progress.filter(pk=failure.progress.pk)
     with transaction.atomic():
+        if is_database_down(failure.error):
+            rows.begin_attempt()  # it was taken back
         if not rows.record_failure(failure.error):
             return False
         if failure.error.code == "mass_delete":
@@ -215,7 +223,10 @@ def _attempt(
             _take_back(table, rows, control)
             return _attempt(table, steps[: len(steps) // 2], source, control)
         first = steps[0].progress
-        _take_back(table, rows.exclude(pk=first.pk), control)
+        # Without the database the failure may stay unrecorded; then the attempt must
+        # not look like one that killed its loader.
+        blameless = rows if is_database_down(error) else rows.exclude(pk=first.pk)
+        _take_back(table, blameless, control)
         raise PartitionError(first, error) from error
     except (BusyError, Cancelled, _OutrunError):
         _take_back(table, rows, control)
@@ -226,9 +237,22 @@ def _attempt(
 
 
 def _take_back(table: SyncTable, rows: ProgressQuerySet, control: Control) -> None:
+    """Undo the attempt of rows that are not to blame.
+
+    Waits a little for a database that went away: an attempt that nobody takes back
+    counts as a loader that was killed.
+    """
     control.rolled_back(table.pk)
-    with database_errors(table.label):
-        rows.take_back_attempt()
+    for tries in range(TAKE_BACK_TRIES, 0, -1):
+        try:
+            with database_errors(table.label):
+                rows.take_back_attempt()
+        except TargetError as error:
+            if tries == 1 or not is_database_down(error):
+                raise
+            time.sleep(TAKE_BACK_SECONDS)
+        else:
+            return
 
 
 def _check_unapplied(rows: ProgressQuerySet, steps: list[Step]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import cast
 
 import psycopg
@@ -53,15 +54,25 @@ def raw_cursor() -> Cursor[tuple[object, ...]]:
 def prepare_session(cursor: Cursor[tuple[object, ...]]) -> None:
     """Set what the load relies on, whatever the role's defaults, for a transaction.
 
-    A killed client's statement ends within seconds, which frees its locks.
+    A killed client's statement ends within seconds, and one that the network lost
+    within a minute, which frees its locks.
     """
     cursor.execute(
         "SELECT set_config(name, value, true) FROM (VALUES "
         "('timezone', 'UTC'), ('datestyle', 'iso, mdy'), "
         "('client_connection_check_interval', '2s'), "
+        "('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), "
+        "('tcp_keepalives_count', '3'), "
         "('lock_timeout', %s)) AS setting (name, value)",
         [LOCK_TIMEOUT],
     )
+
+
+def server_start() -> datetime:
+    """Return when PostgreSQL was started."""
+    cursor = raw_cursor().execute("SELECT pg_postmaster_start_time()")
+    row = cursor.fetchone()
+    return cast("datetime", row[0]) if row else datetime.now(UTC)
 
 
 def show_phase(

@@ -63,6 +63,13 @@ class Watchdog:
             last = now
 
     def _server_works(self) -> bool:
+        return self._ask(
+            "SELECT state = 'active' AND wait_event_type IS DISTINCT FROM 'Client' "
+            "FROM pg_stat_activity WHERE pid = %s"
+        )
+
+    def _ask(self, question: str) -> bool:
+        """Ask about the watched session over a connection of its own."""
         info = self._connection.info
         try:
             with psycopg.connect(
@@ -72,11 +79,7 @@ class Watchdog:
                 options="-c statement_timeout=10s",
                 tcp_user_timeout=ASK_TIMEOUT_SECONDS * 1000,
             ) as other:
-                row = other.execute(
-                    "SELECT state = 'active' AND wait_event_type IS DISTINCT FROM "
-                    "'Client' FROM pg_stat_activity WHERE pid = %s",
-                    [self._pid],
-                ).fetchone()
+                row = other.execute(question, [self._pid]).fetchone()
         except psycopg.Error:
             return False
         return bool(row and row[0])
@@ -85,6 +88,8 @@ class Watchdog:
         if self._done.is_set():
             return
         self.bit = True
+        # Its session may not notice for a long time, and holds the table's lock.
+        self._ask("SELECT pg_terminate_backend(%s)")
         # The thread that waits on the socket meets its end as a lost connection.
         with socket.socket(fileno=os.dup(self._connection.fileno())) as line:
             line.shutdown(socket.SHUT_RDWR)

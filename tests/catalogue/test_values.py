@@ -151,7 +151,9 @@ def test_a_word_in_a_sink_column_is_refused(export: Export) -> None:
 
     export.sync()
 
-    assert_refused(export, "account", "bad_value", at=2, column="Sink(Crea|Modifi)edOn")
+    assert_refused(
+        export, "account", "bad_value", at=2, column="Sink(Created|Modified)On"
+    )
     assert export.rows("account", "name") == []
 
 
@@ -193,7 +195,7 @@ def test_case_17_every_spelling_of_a_boolean_is_read(export: Export) -> None:
 
 
 def test_no_other_word_is_a_boolean(export: Export) -> None:
-    cells = ["maybe", "yes", "no", "on", "off", "t", "f", "y", "n", "2", "-1", "tru"]
+    cells = ["maybe", "2", "-1", "truth", "null", "10"]
     assert outcomes(export, "boolean", cells) == dict.fromkeys(cells, "bad_value")
 
 

@@ -509,9 +509,9 @@ def test_a_changed_type_is_refused(export: Export) -> None:
     export.load("account")
     export.remove_column("account", "amount")
     export.tables["account"].columns.insert(
-        4, type(export.tables["account"].columns[0])("amount", "string")
+        4, type(export.tables["account"].columns[0])("amount", "boolean")
     )
-    export.upsert("account", 2, amount="many")
+    export.upsert("account", 2, amount="True")
     export.close_folder()
 
     result = export.sync()["account"]
@@ -519,6 +519,8 @@ def test_a_changed_type_is_refused(export: Export) -> None:
     assert result.error is not None
     assert result.error.code == "type_changed"
     assert "numeric" in result.error.message
+    assert "ALTER TABLE" in result.error.message
+    assert export.rows("account", "name") == [("a",)]
 
 
 # The target in the hands of others.
@@ -720,7 +722,7 @@ def test_a_row_that_is_too_large_is_laid_on_its_own_partition(export: Export) ->
     assert (result.status, result.partitions) == ("failed", 1)
     assert result.error is not None
     assert result.error.code == "target_limit"
-    assert result.error.where.endswith("account/2026.csv")
+    assert result.error.where.endswith("account/2026.csv, line 1")
 
 
 def test_a_permanent_failure_parks_the_table_and_a_success_wakes_it(

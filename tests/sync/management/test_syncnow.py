@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import mock
 
@@ -195,7 +196,11 @@ def test_the_highest_of_the_codes_wins(make_export: Callable[..., Export]) -> No
     assert sync()[0] == 4
 
 
-def test_an_incomplete_folder_is_said_and_no_failure(export: Export) -> None:
+def test_an_incomplete_folder_is_said_and_no_failure(
+    make_export: Callable[..., Export],
+) -> None:
+    start = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=30)
+    export = make_export(start=start)
     two_tables(export)
     export.upsert("account", 3)
     waiting = export.close_folder(model="missing")

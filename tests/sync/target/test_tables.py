@@ -306,7 +306,7 @@ class TestColumnsFor:
         assert by_attribute(columns_for(texts(name), ()))[name] not in SYSTEM_COLUMNS
 
     @pytest.mark.parametrize(
-        ("old", "new"), [("int64", "string"), ("string", "int64"), ("guid", "string")]
+        ("old", "new"), [("boolean", "string"), ("string", "guid"), ("guid", "string")]
     )
     def test_a_changed_type_is_refused_with_the_attribute(
         self, old: str, new: str
@@ -318,6 +318,27 @@ class TestColumnsFor:
         assert error.code == "type_changed"
         assert error.permanent
         assert "code" in str(error)
+
+    @pytest.mark.parametrize(
+        ("types", "kept"),
+        [
+            (["int32", "int64"], "bigint"),
+            (["int64", "decimal"], "numeric"),
+            (["decimal", "string"], "text"),
+            (["double", "string"], "text"),
+            (["int64", "int32"], "bigint"),
+            (["string", "int64"], "text"),
+            (["int32", "string", "decimal"], "text"),
+        ],
+    )
+    def test_a_column_gets_the_wider_type_and_keeps_it(
+        self, types: list[str], kept: str
+    ) -> None:
+        columns: tuple[Column, ...] = ()
+        for type_ in types:
+            columns = columns_for(entity(f"code:{type_}"), columns)
+
+        assert columns[-1] == Column("code", "code", kept)
 
     @pytest.mark.parametrize(
         ("old", "new"),
