@@ -24,7 +24,7 @@ import io
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -60,6 +60,7 @@ def check_invariants(
     twins: Iterable[int] = (),
     secrets: Iterable[str] = (),
     texts: Iterable[str] = (),
+    connection: db.Connection | None = None,
 ) -> Observation:
     """Raise ``AssertionError`` with every invariant that does not hold.
 
@@ -70,9 +71,10 @@ def check_invariants(
     table, the records that were set aside: a ``Change`` is left out of the oracle,
     bytes are those of ``ExportWriter.raw``, which it never saw. ``twins`` are other
     syncs of the same export. ``texts`` are where ``secrets`` must not be found, which
-    the application's own tables always are.
+    the application's own tables always are. ``connection`` is one of
+    ``tests.snapshot.connect``, for those who ask often: a new one takes time.
     """
-    with db.connect() as connection:
+    with nullcontext(connection) if connection else db.connect() as connection:
         snapshot = db.read(connection, config_id)
         expected = _Expected(export, snapshot, quarantined or {}, frozenset(late))
         now = _observe(snapshot, before)
