@@ -21,7 +21,7 @@ from sync.engine.locks import Namespace
 from sync.errors import TargetError
 from sync.models import DataSyncProgress, SyncPartition, SyncTable
 from tests import processes
-from tests.oracle import replay
+from tests.invariants import check_invariants
 from tests.sync.conftest import Export, run_sql
 
 CUT_ROW = b"00000000-0000-0000-0000-000000000009,,\n"
@@ -491,62 +491,7 @@ def test_killed_at_random_moments_it_still_ends_exact(
     code, _, err = processes.run("syncnow")
     assert code == 0, err
     assert kills
-    assert_exact(export)
-
-
-@pytest.mark.parametrize(
-    "point",
-    [
-        "discovery_recorded",
-        "table_altered",
-        "attempt_counted",
-        "block_copied:2",
-        "winners_chosen",
-        "rows_updated",
-        "progress_written",
-        "committed",
-    ],
-)
-def test_killed_by_sigkill_at_a_point_it_still_ends_exact(
-    export: Export, point: str
-) -> None:
-    history(export, random.Random(point), 2)  # noqa: S311
-    sync()
-    history(export, random.Random(point), 2)  # noqa: S311
-    export.add_column("account", "colour:string")
-    export.upsert("account", 1, name="x", colour="red")
-    export.close_folder()
-
-    code, _, _ = processes.run("syncnow", DVSYNC_FAULTPOINT=point)
-    assert code == -signal.SIGKILL
-    code, _, err = processes.run("syncnow")
-
-    assert code == 0, err
-    assert_exact(export)
-
-
-def assert_exact(export: Export) -> None:
-    """Compare both tables with the oracle, and their counts with the files."""
-    expected = replay(export)
-    for name in ("account", "contact"):
-        rows = export.rows(name, "id", "name", "versionnumber")
-        wanted = sorted(
-            (row["id"], row["name"], row["versionnumber"])
-            for row in expected[name].rows.values()
-        )
-        assert rows == wanted
-        done = export.progress(name)
-        assert {row.copy_status for row in done} == {1}
-        inserted = sum(row.rows_inserted for row in done)
-        assert inserted - sum(row.rows_deleted for row in done) == len(rows)
-        for row in done:
-            read = (
-                row.rows_inserted
-                + row.rows_updated
-                + row.rows_deleted
-                + row.rows_unchanged
-            )
-            assert read == len(export.find(row.partition).changes[name])
+    check_invariants(export, export.config.pk)
 
 
 # The surroundings.
