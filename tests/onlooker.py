@@ -63,15 +63,19 @@ class Onlooker:
         assert self._looks >= wanted
 
     def check(self, export: ExportWriter) -> None:
-        """Raise ``AssertionError`` if a state was seen that no beginning has."""
+        """Raise ``AssertionError`` if a state was seen that is of no beginning.
+
+        Nor may a reader see an earlier beginning after a later one.
+        """
         assert self._error is None, self._error
         for name, seen in self.seen.items():
             allowed = prefixes(export, name)
-            for count, digest in seen:
-                assert (count, digest) in allowed, (
-                    f"I5 {name} was seen with {count} rows of no beginning of its "
-                    "partitions"
+            for state in seen:
+                assert state in allowed, (
+                    f"I5 {name} was seen with {state[0]} rows, which are not those "
+                    f"after any of {len(allowed) - 1} partitions from there on"
                 )
+                allowed = allowed[allowed.index(state) :]
 
     def _run(self) -> None:
         try:
