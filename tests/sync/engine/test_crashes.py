@@ -229,6 +229,11 @@ def observer() -> Iterator[snapshot.Connection]:
         yield connection
 
 
+@pytest.mark.fault(
+    "F01",
+    injected="a crash at every reach of every fault point, over many shapes of data",
+    outcome="every invariant holds after it; the next run is exact",
+)
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.write.__name__)
 def test_a_crash_at_any_reach_of_any_point_changes_nothing(
@@ -374,6 +379,11 @@ def history(export: Export, dice: random.Random) -> None:
         export.close_folder()
 
 
+@pytest.mark.fault(
+    "F01",
+    injected="SIGKILL of a process at every fault point",
+    outcome="every invariant holds after it; the next run is exact",
+)
 @pytest.mark.parametrize("point", faultpoints.POINTS)
 def test_killed_by_sigkill_at_a_point_it_still_ends_exact(
     export: Export, point: str

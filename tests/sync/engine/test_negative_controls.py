@@ -96,6 +96,9 @@ def stale_row(export: Export) -> None:
     )
 
 
+@pytest.mark.fault(
+    "F45", injected="an older version in a later folder", outcome="ignored"
+)
 def test_a_stale_row_is_stopped_by_the_version_guard(export: Export) -> None:
     stale_row(export)
 
@@ -123,6 +126,7 @@ def deleted_row_sent_again(export: Export) -> None:
     )
 
 
+@pytest.mark.fault("S9", injected="a deleted row sent again", outcome="it stays away")
 def test_a_deleted_row_that_is_sent_again_stays_away(export: Export) -> None:
     deleted_row_sent_again(export)
 
@@ -253,6 +257,14 @@ def losing_rows(export: Export) -> Iterator[None]:
         yield
 
 
+@pytest.mark.fault(
+    "F50",
+    injected="rows that COPY loses, by \\. on a server that does so, else planted",
+    outcome="a failure with code row_count, nothing applied",
+)
+@pytest.mark.fault(
+    "S11", injected="rows that COPY loses", outcome="a failure, no success"
+)
 def test_rows_that_copy_loses_make_a_failure_and_no_success(export: Export) -> None:
     with losing_rows(export):
         results = export.sync()
@@ -284,6 +296,11 @@ def several_changes_of_a_key(export: Export) -> None:
     settled(export)
 
 
+@pytest.mark.fault(
+    "C7",
+    injected="three versions of a key in a file, the highest not last",
+    outcome="the highest wins",
+)
 def test_the_highest_change_of_a_key_wins(export: Export) -> None:
     several_changes_of_a_key(export)
 

@@ -677,6 +677,59 @@ def counted(progress: DataSyncProgress) -> int:
     )
 
 
+@pytest.mark.fault(
+    "F01",
+    injected="random histories with crashes at random fault points",
+    outcome="equal to the oracle after every sync",
+)
+@pytest.mark.fault(
+    "F45",
+    injected="rows sent late, twice and out of order",
+    outcome="equal to the oracle",
+)
+@pytest.mark.fault(
+    "F46",
+    injected="deletes, re-creates and updates in one folder",
+    outcome="equal to the oracle",
+)
+@pytest.mark.fault(
+    "F47",
+    injected="versions that tie, are missing or go back",
+    outcome="equal to the oracle",
+)
+@pytest.mark.fault(
+    "F49",
+    injected="empty and quoted empty cells of every type",
+    outcome="equal to the oracle",
+)
+@pytest.mark.fault(
+    "F52",
+    injected="columns appended and removed at random",
+    outcome="equal to the oracle",
+)
+@pytest.mark.fault(
+    "S10", injected="rows of one version, equal or not", outcome="equal to the oracle"
+)
+@pytest.mark.fault(
+    "C8",
+    injected="one version twice with another SinkModifiedOn",
+    outcome="equal to the oracle",
+)
+@pytest.mark.fault(
+    "C9",
+    injected="upserts and deletes of a key over several files",
+    outcome="equal to the oracle",
+)
+@pytest.mark.fault(
+    "C11",
+    injected="deletes without version and with an old one",
+    outcome="equal to the oracle",
+)
+@pytest.mark.fault(
+    "C12",
+    injected="deletes of unknown keys, then upserts of them",
+    outcome="equal to the oracle",
+)
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(300 + 4 * EXAMPLES)
 def test_the_target_is_what_the_oracle_says() -> None:

@@ -195,6 +195,11 @@ def test_the_highest_of_the_codes_wins(make_export: Callable[..., Export]) -> No
     assert sync()[0] == 4
 
 
+@pytest.mark.fault(
+    "C3",
+    injected="a closed folder without model.json before a later one",
+    outcome="said; it waits, nothing overtakes it",
+)
 def test_an_incomplete_folder_is_said_and_no_failure(export: Export) -> None:
     two_tables(export)
     export.upsert("account", 3)
@@ -332,6 +337,11 @@ def test_a_failure_wins_over_busy(export: Export, holding: Any) -> None:
     assert sync("--no-wait")[0] == 3
 
 
+@pytest.mark.fault(
+    "F70",
+    injected="syncnow while another session loads a table",
+    outcome="it waits, then loads",
+)
 def test_it_waits_for_a_table_that_is_busy(export: Export, holding: Any) -> None:
     two_tables(export)
     export.poll()
@@ -346,6 +356,9 @@ def test_it_waits_for_a_table_that_is_busy(export: Export, holding: Any) -> None
     assert table(json.loads(out), "account")["status"] == "success"
 
 
+@pytest.mark.fault(
+    "F70", injected="three syncnow processes at once", outcome="everything applied once"
+)
 def test_two_at_once_apply_everything_once(export: Export) -> None:
     for number in range(5):
         export.upsert("account", number, name="a")
@@ -380,6 +393,11 @@ def large(export: Export, rows: int = 60_000) -> None:
     export.close_folder()
 
 
+@pytest.mark.fault(
+    "F02",
+    injected="SIGINT in the middle of COPY",
+    outcome="rolled back, exit code 130; the next run succeeds",
+)
 def test_ctrl_c_rolls_back_and_ends_in_130(export: Export) -> None:
     large(export)
     export.poll()
@@ -472,6 +490,9 @@ def history(export: Export, dice: random.Random, folders: int) -> None:
         export.close_folder()
 
 
+@pytest.mark.fault(
+    "F01", injected="SIGKILL at random moments", outcome="the next run is exact"
+)
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_random_moments_it_still_ends_exact(
     export: Export, seed: int
@@ -515,6 +536,11 @@ def test_a_glob_that_matches_nothing_is_said(export: Export) -> None:
     assert "No table matches nosuch*" in err
 
 
+@pytest.mark.fault(
+    "F22",
+    injected="default_transaction_read_only",
+    outcome="exit code 5, error code read_only",
+)
 def test_a_database_that_takes_no_writes_ends_in_5(export: Export) -> None:
     two_tables(export)
     run_sql("SET default_transaction_read_only = on")
