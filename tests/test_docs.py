@@ -7,6 +7,7 @@ import pytest
 from django.core.management import get_commands, load_command_class
 
 from sync.management.base import DvsyncCommand
+from tests import fault_catalogue, fault_matrix
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = sorted(
@@ -91,3 +92,22 @@ def test_the_documents_list_the_modules_that_exist() -> None:
     for path in sorted(ROOT.glob("sync/*/*.py")) + sorted(ROOT.glob("sync/*.py")):
         if path.parent.name not in {"migrations", "management"}:
             assert path.name == "__init__.py" or path.name in layout, path.name
+
+
+def test_the_fault_matrix_is_what_the_tests_say() -> None:
+    """When it is not: python -m tests.fault_matrix."""
+    assert document("fault-matrix.md") == fault_matrix.document()
+
+
+def test_a_fault_that_no_catalogue_knows_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = {"Files": {"F40": "a cut file"}}
+    monkeypatch.setattr(fault_matrix, "SECTIONS", known)
+    with pytest.raises(ValueError, match=r"no such fault: .*F01"):
+        fault_matrix.faults()
+
+
+def test_every_case_of_the_format_is_in_the_catalogue() -> None:
+    numbers = [f"C{number}" for number in range(1, 36)]
+    assert list(fault_catalogue.format_cases()) == numbers

@@ -105,6 +105,11 @@ def test_case_04_an_empty_folder_waits_while_its_successor_is_young(
     assert state(export, empty)[0] == "waiting"
 
 
+@pytest.mark.fault(
+    "S3",
+    injected="an old folder with rows and no model.json",
+    outcome="skipped with its reason, said in an event",
+)
 def test_case_05_a_folder_that_was_never_finalised_is_skipped_with_an_event(
     export: Export,
 ) -> None:

@@ -39,6 +39,16 @@ def lossy(export: Export) -> Export:
     return export
 
 
+@pytest.mark.fault(
+    "F58",
+    injected="a folder deleted after it was seen, before it was applied",
+    outcome="its tables park with history_lost",
+)
+@pytest.mark.fault(
+    "S7",
+    injected="as F58",
+    outcome="as F58",
+)
 def test_case_34_a_folder_that_was_seen_and_purged_parks_the_tables_it_held(
     lossy: Export,
 ) -> None:

@@ -55,6 +55,11 @@ def rescue(export: Export, folder: str) -> None:
     path.write_text(json.dumps(model), "utf-8")
 
 
+@pytest.mark.fault(
+    "S4",
+    injected="a model.json without the table, its own model beside it",
+    outcome="read with that, said in an event",
+)
 def test_case_06_the_model_of_a_single_table_rescues_it(cut: Export) -> None:
     cut.add_column("contact", "colour")
     cut.upsert("account", 2, name="after")

@@ -139,6 +139,11 @@ def go_back(export: Export, keys: int) -> str:
     return export.close_folder()
 
 
+@pytest.mark.fault(
+    "S14",
+    injected="a folder of a restored source: every version is lower",
+    outcome="the table parks with the remedy",
+)
 def test_case_25_a_hundred_rows_with_lower_versions_park_the_table(
     export: Export,
 ) -> None:

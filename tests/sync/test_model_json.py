@@ -367,6 +367,7 @@ class TestRefusedBytes:
         assert error.permanent
         assert str(error).strip()
 
+    @pytest.mark.fault("F54", injected="a model cut anywhere", outcome="refused")
     def test_a_model_is_refused_wherever_it_is_cut(self) -> None:
         data = json.dumps(model(entity())).encode()
 
@@ -380,15 +381,22 @@ class TestRefusedBytes:
 
         assert re.search(r"line \d+", str(error))
 
+    @pytest.mark.fault(
+        "F54", injected="a key that is there twice", outcome="refused by name"
+    )
     def test_a_key_that_is_there_twice_is_named(self) -> None:
         data = b'{"entities": [{"name": "a", "dataType": "x", "dataType": "y"}]}'
 
         assert "dataType" in str(refusal(data))
 
+    @pytest.mark.fault(
+        "F54", injected="an integer of thousands of digits", outcome="refused"
+    )
     @pytest.mark.parametrize("number", ["9" * 5000, "-" + "9" * 5000, "1" * 100_000])
     def test_an_integer_of_thousands_of_digits_is_refused(self, number: str) -> None:
         refusal(b'{"entities": [], "x": %s}' % number.encode())
 
+    @pytest.mark.fault("F54", injected="deep nesting", outcome="refused")
     @pytest.mark.parametrize(
         ("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")]
     )
@@ -405,6 +413,9 @@ class TestRefusedBytes:
 
         assert names(parse(model(entity(), x=traits))) == ["account"]
 
+    @pytest.mark.fault(
+        "F54", injected="a document over the size limit", outcome="refused"
+    )
     def test_a_document_over_the_size_limit_is_refused(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -589,6 +600,7 @@ class TestRefusedPlaces:
 
 
 class TestAnyInput:
+    @pytest.mark.fault("F54", injected="any bytes", outcome="a model or a refusal")
     @unhurried
     @given(st.binary(max_size=200))
     @example(b"\xef\xbb\xbf{}")

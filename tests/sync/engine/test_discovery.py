@@ -24,6 +24,11 @@ def partitions(export: Export) -> dict[str, str]:
     return dict(found.values_list("name", "state"))
 
 
+@pytest.mark.fault(
+    "S1",
+    injected="an open folder beside a closed one",
+    outcome="only the closed one is taken",
+)
 def test_a_closed_folder_is_ready_and_the_open_one_is_not_seen(export: Export) -> None:
     export.upsert("account", 1, name="Anna")
     closed = export.close_folder()
@@ -89,6 +94,11 @@ def test_only_selected_tables_are_made(export: Export) -> None:
     assert set(followed.values_list("entity", flat=True)) == {"account", "lead"}
 
 
+@pytest.mark.fault(
+    "S2",
+    injected="a closed folder without model.json",
+    outcome="it waits, and nothing overtakes it",
+)
 @pytest.mark.parametrize("model", ["missing", "empty"])
 def test_a_folder_without_a_model_waits_and_holds_back_later_ones(
     make_export: Callable[..., Export], model: str
@@ -112,6 +122,12 @@ def test_a_folder_without_a_model_waits_and_holds_back_later_ones(
     assert partitions(export) == {first: "ready", second: "ready"}
 
 
+@pytest.mark.fault(
+    "S8", injected="an old empty folder", outcome="skipped, with the reason"
+)
+@pytest.mark.fault(
+    "C4", injected="an old empty folder", outcome="skipped, with the reason"
+)
 def test_an_old_empty_folder_is_skipped_with_its_reason(export: Export) -> None:
     name = export.close_folder(model="missing")
     (export.root / name).mkdir(exist_ok=True)
@@ -125,6 +141,7 @@ def test_an_old_empty_folder_is_skipped_with_its_reason(export: Export) -> None:
     assert (event.partition, event.level) == (name, "warning")
 
 
+@pytest.mark.fault("C4", injected="a young empty folder", outcome="waits")
 def test_a_young_empty_folder_waits(make_export: Callable[..., Export]) -> None:
     export = make_export(start=minutes_ago(10))
     name = export.close_folder(model="missing")
@@ -133,6 +150,9 @@ def test_a_young_empty_folder_waits(make_export: Callable[..., Export]) -> None:
     assert [waiting for waiting, _ in export.poll().waiting] == [name]
 
 
+@pytest.mark.fault(
+    "S1", injected="the marker goes back", outcome="refused, with a remedy"
+)
 def test_a_marker_that_goes_back_is_refused(export: Export) -> None:
     export.upsert("account", 1, name="Anna")
     first = export.close_folder()
@@ -145,6 +165,9 @@ def test_a_marker_that_goes_back_is_refused(export: Export) -> None:
     assert caught.value.code == "marker_unusable"
 
 
+@pytest.mark.fault(
+    "S1", injected="the marker is absent, empty or no folder", outcome="refused"
+)
 @pytest.mark.parametrize(
     ("content", "code"),
     [(None, "not_an_export"), ("", "marker_unusable"), ("soon", "marker_unusable")],
@@ -162,6 +185,11 @@ def test_an_unusable_marker_is_refused(
     assert caught.value.code == code
 
 
+@pytest.mark.fault(
+    "F56",
+    injected="the export's directory is gone",
+    outcome="the whole sync fails for now",
+)
 def test_a_location_that_is_gone_is_unreadable(export: Export) -> None:
     shutil.rmtree(export.root)
     with pytest.raises(SourceError) as caught:
@@ -170,6 +198,11 @@ def test_a_location_that_is_gone_is_unreadable(export: Export) -> None:
     assert str(export.root) in str(caught.value)
 
 
+@pytest.mark.fault(
+    "F45",
+    injected="a folder that appears after later ones were applied",
+    outcome="applied; newer rows stay; said in an event",
+)
 def test_a_late_folder_is_applied_and_said(make_export: Callable[..., Export]) -> None:
     export = make_export(synapse_log=False)  # else the folder counts as lost till then
     export.upsert("account", 1, name="new", version=5)
@@ -204,6 +237,14 @@ def test_a_relation_in_the_way_is_not_touched(export: Export) -> None:
     assert isinstance(error, TargetError)
 
 
+@pytest.mark.fault(
+    "F53",
+    injected="tables named alike but for case, or in the first 63 bytes",
+    outcome="distinct, stable names",
+)
+@pytest.mark.fault(
+    "C22", injected="tables that differ in case only", outcome="distinct, stable names"
+)
 def test_colliding_names_get_distinct_stable_tables(export: Export) -> None:
     long = "new_" + "x" * 80
     for name in ("Account", "account", long + "a", long + "b"):
@@ -235,6 +276,9 @@ def test_an_entity_without_a_key_is_refused_by_name(export: Export) -> None:
     assert "lead" in error.message
 
 
+@pytest.mark.fault(
+    "F70", injected="four polls at once", outcome="everything recorded once"
+)
 def test_simultaneous_polls_record_everything_once(export: Export) -> None:
     from threading import Barrier, Thread
 
@@ -289,6 +333,11 @@ def test_a_name_that_is_no_text_harms_its_own_table_only(
         assert Event.objects.filter(kind="source_note", message__contains="tab")
 
 
+@pytest.mark.fault(
+    "F19",
+    injected="a lock time-out of 1 ms and other defaults of the role",
+    outcome="no influence",
+)
 @pytest.mark.parametrize(
     "setting",
     [

@@ -74,6 +74,16 @@ def test_the_public_sample_ends_with_its_six_rows(export: Export) -> None:
     assert export.rows("dimensionattributelevel", "id") == []
 
 
+@pytest.mark.fault(
+    "C14",
+    injected="a text with newline, quotes, comma, tab, emoji, Hebrew and backslash",
+    outcome="value for value",
+)
+@pytest.mark.fault(
+    "F28",
+    injected="the year 9999, bigint's limit",
+    outcome="kept; past 9999 clamped to its last moment",
+)
 def test_values_arrive_as_they_were_written(export: Export) -> None:
     export.table(
         "account",
@@ -145,6 +155,9 @@ def test_every_row_read_is_counted_once(export: Export) -> None:
     assert export.rows("account", "name") == [("newer",), ("c",)]
 
 
+@pytest.mark.fault(
+    "F21", injected="the same row sent again", outcome="the stored row is not rewritten"
+)
 def test_equal_content_is_not_written_again(export: Export) -> None:
     change = export.upsert("account", 1, version=1, name="a")
     export.close_folder()
@@ -171,6 +184,14 @@ def test_a_number_with_other_digits_after_the_point_is_other_content(
     assert str(export.rows("account", "amount")[0][0]) == "1.00"
 
 
+@pytest.mark.fault(
+    "S9", injected="a delete, then the stale row again", outcome="the row stays away"
+)
+@pytest.mark.fault(
+    "F46",
+    injected="a re-create after the delete",
+    outcome="the new row is there, the tombstone gone",
+)
 def test_a_delete_leaves_a_tombstone_that_stops_a_stale_row(
     export: Export, one_by_one: object
 ) -> None:
@@ -194,6 +215,16 @@ def test_a_delete_leaves_a_tombstone_that_stops_a_stale_row(
     assert not Tombstone.objects.exists()
 
 
+@pytest.mark.fault(
+    "S5",
+    injected="a column added between two rows of a file",
+    outcome="the narrow row has NULL",
+)
+@pytest.mark.fault(
+    "C19",
+    injected="a column added between two rows of a file",
+    outcome="the narrow row has NULL",
+)
 def test_narrow_rows_of_a_growing_table_are_padded(export: Export) -> None:
     export.upsert("account", 1, name="before")
     export.add_column("account", "colour:string")
@@ -233,6 +264,16 @@ def test_narrow_rows_are_padded_also_after_another_column_left(
     ]
 
 
+@pytest.mark.fault(
+    "S6",
+    injected="narrow rows after a column was put in the middle",
+    outcome="refused with file and line",
+)
+@pytest.mark.fault(
+    "C20",
+    injected="a column put in before IsDelete, and a narrow row",
+    outcome="refused with file and line",
+)
 def test_narrow_rows_are_refused_when_a_column_was_put_in_before(
     export: Export,
 ) -> None:
@@ -251,6 +292,11 @@ def test_narrow_rows_are_refused_when_a_column_was_put_in_before(
     assert result.error.where.endswith("line 1")
 
 
+@pytest.mark.fault(
+    "F52",
+    injected="a column removed between folders",
+    outcome="its last values are kept, re-created rows have NULL",
+)
 def test_a_column_that_left_keeps_its_last_value_in_rows_that_live_on(
     export: Export,
 ) -> None:
@@ -295,6 +341,9 @@ def test_a_version_that_left_the_model_is_still_known(export: Export) -> None:
     assert Tombstone.objects.get().version == 10
 
 
+@pytest.mark.fault(
+    "F26", injected="tables of 1,599 and 1,600 columns", outcome="loaded"
+)
 @pytest.mark.parametrize("width", [1599, 1600])
 def test_a_table_may_be_as_wide_as_postgresql_allows(
     export: Export, width: int
@@ -307,6 +356,10 @@ def test_a_table_may_be_as_wide_as_postgresql_allows(
     assert export.rows("account", "c7") == [(True,), (True,)]
 
 
+@pytest.mark.fault(
+    "F48", injected="a byte order mark at the start of a file", outcome="dropped"
+)
+@pytest.mark.fault("F51", injected="a file of 0 bytes", outcome="no rows")
 def test_a_byte_order_mark_and_an_empty_file_do_no_harm(export: Export) -> None:
     export.raw("account", "2025.csv", b"\xef\xbb\xbf")
     export.upsert("account", 1, name="a", file="2025.csv")
@@ -318,6 +371,7 @@ def test_a_byte_order_mark_and_an_empty_file_do_no_harm(export: Export) -> None:
     assert export.rows("account", "name") == [("a",)]
 
 
+@pytest.mark.fault("C29", injected="a last row without newline", outcome="read")
 def test_the_last_row_may_lack_its_newline(export: Export) -> None:
     export.upsert("account", 1, name="a")
     path = export.root / export.folder.name / "account" / "2026.csv"
@@ -361,6 +415,11 @@ def test_a_value_that_does_not_convert_is_named_with_its_place(export: Export) -
     assert row.error_where.endswith("account/2026.csv, line 3, column amount")
 
 
+@pytest.mark.fault(
+    "F40",
+    injected="a row cut between cells",
+    outcome="nothing applied; file and line are named",
+)
 def test_a_cut_row_is_named_with_its_line(export: Export) -> None:
     row = bad(export, ID + b',,,"n"\n')
     assert row.error_code == "bad_row"
@@ -369,16 +428,30 @@ def test_a_cut_row_is_named_with_its_line(export: Export) -> None:
     assert row.error_where.endswith("account/2026.csv, line 3")
 
 
+@pytest.mark.fault(
+    "S6", injected="a row wider than the model", outcome="refused, nothing applied"
+)
 def test_a_wide_row_is_refused(export: Export) -> None:
     row = bad(export, ID + b',,,"n",1,3,,,5\n')
     assert (row.error_code, "9 cells" in row.error_message) == ("bad_row", True)
 
 
+@pytest.mark.fault("F40", injected="a row cut in quotes", outcome="nothing applied")
 def test_a_quote_without_end_is_refused(export: Export) -> None:
     row = bad(export, ID + b',,,"n,1,3,,\n')
     assert row.error_code == "bad_row"
 
 
+@pytest.mark.fault(
+    "F48",
+    injected="bytes that are not UTF-8, and NUL",
+    outcome="refused with file, line and column",
+)
+@pytest.mark.fault(
+    "C35",
+    injected="bytes that are not UTF-8, and NUL",
+    outcome="a bad row; the table stops, nothing is changed",
+)
 @pytest.mark.parametrize(("cell", "said"), [(b"\xff\xfe", "UTF-8"), (b"a\0b", "NUL")])
 def test_bytes_that_are_no_text_are_refused(
     export: Export, cell: bytes, said: str
@@ -396,6 +469,9 @@ def test_a_row_without_key_is_refused(export: Export) -> None:
     assert row.error_where.endswith("line 3, column Id")
 
 
+@pytest.mark.fault(
+    "F50", injected="a line of \\. between rows", outcome="all rows or none"
+)
 def test_a_line_that_ends_copy_early_loses_nothing(export: Export) -> None:
     """PostgreSQL before 18 stops reading there and reports success."""
     export.table("account", ["Id:string"])
@@ -411,6 +487,11 @@ def test_a_line_that_ends_copy_early_loses_nothing(export: Export) -> None:
     assert complete or refused
 
 
+@pytest.mark.fault(
+    "F42",
+    injected="a file that grew between listing and load",
+    outcome="not applied; taken by the next load",
+)
 def test_a_file_that_changed_since_it_was_found_is_taken_next_time(
     export: Export,
 ) -> None:
@@ -424,6 +505,9 @@ def test_a_file_that_changed_since_it_was_found_is_taken_next_time(
     assert export.sync()["account"].status == "success"
 
 
+@pytest.mark.fault(
+    "F42", injected="a file that grows while it is read", outcome="not applied"
+)
 def test_a_file_that_grows_while_it_is_read_is_not_applied(export: Export) -> None:
     export.upsert("account", 1, name="a")
     path = export.root / export.folder.name / "account" / "2026.csv"
@@ -441,6 +525,14 @@ def test_a_file_that_grows_while_it_is_read_is_not_applied(export: Export) -> No
     assert export.rows("account", "id") == []
 
 
+@pytest.mark.fault(
+    "C32",
+    injected="a listed file is deleted",
+    outcome="fails alone, parks after three attempts",
+)
+@pytest.mark.fault(
+    "S7", injected="a listed file is deleted", outcome="its table fails by name"
+)
 def test_a_listed_file_that_is_gone_fails_its_table(export: Export) -> None:
     export.upsert("account", 1, name="a", file="2025.csv")
     folder = export.close_folder()
@@ -459,6 +551,11 @@ def test_a_listed_file_that_is_gone_fails_its_table(export: Export) -> None:
     assert export.entity("account").state == SyncTable.State.PARKED
 
 
+@pytest.mark.fault(
+    "F54",
+    injected="a model.json cut in the middle",
+    outcome="the tables with files fail; loaded once it is mended",
+)
 def test_a_malformed_model_fails_the_tables_with_files(export: Export) -> None:
     export.upsert("account", 1, name="a")
     export.table("lead", ["topic:string"])
@@ -476,6 +573,11 @@ def test_a_malformed_model_fails_the_tables_with_files(export: Export) -> None:
     assert export.sync()["account"].status == "success"
 
 
+@pytest.mark.fault(
+    "S13",
+    injected="a table's folder that model.json does not describe",
+    outcome="it fails alone, by name",
+)
 def test_a_table_that_the_model_lacks_fails_alone(export: Export) -> None:
     export.upsert("account", 1, name="a")
     export.raw("stranger", "2026.csv", b"1\n")
@@ -488,6 +590,11 @@ def test_a_table_that_the_model_lacks_fails_alone(export: Export) -> None:
     assert results["stranger"].error.code == "entity_missing"
 
 
+@pytest.mark.fault(
+    "F43",
+    injected="a symbolic link in the place of a file",
+    outcome="not followed; its table fails",
+)
 def test_a_symbolic_link_is_not_followed(export: Export, tmp_path: Path) -> None:
     export.upsert("account", 1, name="a")
     secret = tmp_path / "secret.csv"
@@ -503,6 +610,11 @@ def test_a_symbolic_link_is_not_followed(export: Export, tmp_path: Path) -> None
     assert "secret\n" not in str(result.error)
 
 
+@pytest.mark.fault(
+    "F52",
+    injected="a column of another type",
+    outcome="the table stops with the difference",
+)
 def test_a_changed_type_is_refused(export: Export) -> None:
     export.upsert("account", 1, name="a")
     export.close_folder()
@@ -543,6 +655,11 @@ def relation(export: Export) -> str:
     return f'"{export.config.schema_name}"."account"'
 
 
+@pytest.mark.fault(
+    "F23",
+    injected="the target is dropped, renamed, retyped, or gets a constraint",
+    outcome="the table stops with the difference, others go on",
+)
 @pytest.mark.parametrize(
     ("statement", "code"),
     [
@@ -577,6 +694,11 @@ def test_a_users_own_nullable_column_is_left_alone(loaded: Export) -> None:
     assert loaded.rows("account", "mine") == [("kept",), (None,)]
 
 
+@pytest.mark.fault(
+    "F17",
+    injected="LOCK TABLE in another session",
+    outcome="it fails for now, others go on, the next run succeeds",
+)
 def test_a_locked_table_fails_for_now_and_others_go_on(loaded: Export) -> None:
     info = connection.connection.info
     with psycopg.connect(info.dsn, password=info.password or None) as other:
@@ -590,6 +712,9 @@ def test_a_locked_table_fails_for_now_and_others_go_on(loaded: Export) -> None:
     assert loaded.sync()["account"].status == "success"
 
 
+@pytest.mark.fault(
+    "F23", injected="CREATE on the database is revoked", outcome="named as such"
+)
 def test_missing_privileges_are_named(export: Export) -> None:
     export.upsert("account", 1, name="a")
     export.close_folder()
@@ -634,6 +759,11 @@ def test_what_could_turn_a_write_into_another_is_refused(
     assert said in result.error.message
 
 
+@pytest.mark.fault(
+    "S11",
+    injected="a trigger that comes during the load eats the rows",
+    outcome="a failure, no success",
+)
 def test_rows_that_vanish_on_their_way_are_noticed(loaded: Export) -> None:
     """By whatever means: here a trigger that comes while the load runs."""
 
@@ -709,6 +839,11 @@ def test_the_partition_at_fault_is_found_when_the_merge_is_refused(
     assert [r.attempts for r in rows] == [1, 1, 1, 1, 1, 1, 0, 0]
 
 
+@pytest.mark.fault(
+    "F27",
+    injected="600 texts of 30 characters in a row",
+    outcome="its partition fails with the file, those before are loaded",
+)
 def test_a_row_that_is_too_large_is_laid_on_its_own_partition(export: Export) -> None:
     export.table("account", [f"c{n}:string" for n in range(600)])
     export.upsert("account", 1, c0="small")
@@ -774,6 +909,11 @@ def test_after_a_kill_partitions_are_loaded_one_by_one(export: Export) -> None:
     assert len(export.rows("account", "id")) == 3
 
 
+@pytest.mark.fault(
+    "F01",
+    injected="a crash at the same place three times",
+    outcome="the table is parked; a person's run tries again",
+)
 def test_a_loader_that_is_killed_again_and_again_parks_its_partition(
     export: Export,
 ) -> None:
@@ -796,6 +936,11 @@ def test_a_loader_that_is_killed_again_and_again_parks_its_partition(
     assert export.entity("account").state == SyncTable.State.ACTIVE
 
 
+@pytest.mark.fault(
+    "F01",
+    injected="a crash at each fault point of a load",
+    outcome="nothing changed; the next run is exact",
+)
 @pytest.mark.parametrize(
     "point",
     [
@@ -835,6 +980,11 @@ def test_a_crash_at_any_point_of_a_load_changes_nothing(
     assert [row.copy_status for row in export.progress("account")] == [1, 1, 1]
 
 
+@pytest.mark.fault(
+    "F31",
+    injected="the connection closes before COMMIT",
+    outcome="the next run applies it",
+)
 def test_a_broken_connection_leaves_the_backlog_for_the_next_run(
     export: Export,
 ) -> None:
@@ -851,6 +1001,11 @@ def test_a_broken_connection_leaves_the_backlog_for_the_next_run(
     assert export.rows("account", "name") == [("row 1",)]
 
 
+@pytest.mark.fault(
+    "F11",
+    injected="the connection breaks after COMMIT was done",
+    outcome="found applied; nothing is counted twice",
+)
 def test_a_lost_answer_to_commit_is_a_success(export: Export) -> None:
     folders(export, 2)
     export.poll()
@@ -899,6 +1054,11 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
+@pytest.mark.fault(
+    "F70",
+    injected="a second load of a table under way",
+    outcome="it finds the table busy",
+)
 def test_a_second_load_of_a_table_finds_it_busy(export: Export) -> None:
     folders(export, 1)
     export.poll()
@@ -932,6 +1092,9 @@ def test_a_load_that_is_outrun_applies_nothing_twice(export: Export) -> None:
     assert [row.rows_inserted for row in rows] == [1, 1, 1]
 
 
+@pytest.mark.fault(
+    "F70", injected="six loads of a table at once", outcome="everything applied once"
+)
 def test_many_loads_at_once_apply_everything_once(export: Export) -> None:
     folders(export, 6)
     export.poll()

@@ -2,7 +2,8 @@
 
 Hypothesis plays the source: it changes rows, lets Synapse Link send them late, twice
 and in odd places, closes folders, crashes the load, and after every sync compares
-the target with ``tests.oracle``. ``DVSYNC_STATE_MACHINE_EXAMPLES`` sets how many
+the target with ``tests.oracle``; after every crash and at the end of a history it
+checks ``tests.invariants`` as well. ``DVSYNC_STATE_MACHINE_EXAMPLES`` sets how many
 histories are played, by all shards together. To play a failure again, put the
 ``@reproduce_failure`` line that is printed on the class ``Histories``.
 
@@ -29,7 +30,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 from uuid import UUID
 
@@ -50,7 +51,9 @@ from sync.engine import load
 from sync.engine.discovery import poll_once
 from sync.engine.load import sync_table
 from sync.models import DataSyncProgress, SyncConfig, SyncTable, Tombstone
+from tests import snapshot
 from tests.exports import Change, Column, ExportWriter, ModelState, guid
+from tests.invariants import Observation, check_invariants
 from tests.oracle import NO_VERSION, Replica, stored
 
 EXAMPLES = int(os.environ.get("DVSYNC_STATE_MACHINE_EXAMPLES", "200"))
@@ -228,6 +231,8 @@ class SourceRow:
 class Histories(RuleBasedStateMachine):
     """A source, Synapse Link, and the sync of three tables."""
 
+    observer: ClassVar[snapshot.Connection]
+
     def __init__(self) -> None:
         super().__init__()
         number = next(numbers)
@@ -253,6 +258,7 @@ class Histories(RuleBasedStateMachine):
         self.narrowed: set[str] = set()
         self.replicas: dict[str, Replica] = defaultdict(Replica)
         self.applied: dict[str, int] = dict.fromkeys(TABLES, 0)
+        self.seen: Observation | None = None
         self.broken = False
 
     # The source changes, and Synapse Link writes
@@ -488,6 +494,7 @@ class Histories(RuleBasedStateMachine):
             self.run_sync(TABLES, budget)
             survived = True
         assert survived != bool(fired)
+        self.check_whole(settled=False)
 
     def run_sync(
         self, chosen: Iterable[str], budget: int, *, crashed: bool = False
@@ -616,6 +623,15 @@ class Histories(RuleBasedStateMachine):
         for name in OWN.keys() & event.content.keys() & change.values.keys():
             assert row[name] == stored(event.content[name], OWN[name])
 
+    def check_whole(self, *, settled: bool) -> None:
+        self.seen = check_invariants(
+            self.export,
+            self.config.pk,
+            before=self.seen,
+            settled=settled,
+            connection=self.observer,
+        )
+
     # The end of a history
 
     def teardown(self) -> None:
@@ -637,6 +653,7 @@ class Histories(RuleBasedStateMachine):
             self.export.deliver_model()
         self.run_sync(TABLES, 10**9)
         self.check(TABLES)
+        self.check_whole(settled=True)
 
 
 def lower_names(models: Iterable[Iterable[Column]]) -> set[str]:
@@ -662,6 +679,59 @@ def counted(progress: DataSyncProgress) -> int:
     )
 
 
+@pytest.mark.fault(
+    "F01",
+    injected="random histories with crashes at random fault points",
+    outcome="equal to the oracle after every sync",
+)
+@pytest.mark.fault(
+    "F45",
+    injected="rows sent late, twice and out of order",
+    outcome="equal to the oracle",
+)
+@pytest.mark.fault(
+    "F46",
+    injected="deletes, re-creates and updates in one folder",
+    outcome="equal to the oracle",
+)
+@pytest.mark.fault(
+    "F47",
+    injected="versions that tie, are missing or go back",
+    outcome="equal to the oracle",
+)
+@pytest.mark.fault(
+    "F49",
+    injected="empty and quoted empty cells of every type",
+    outcome="equal to the oracle",
+)
+@pytest.mark.fault(
+    "F52",
+    injected="columns appended and removed at random",
+    outcome="equal to the oracle",
+)
+@pytest.mark.fault(
+    "S10", injected="rows of one version, equal or not", outcome="equal to the oracle"
+)
+@pytest.mark.fault(
+    "C8",
+    injected="one version twice with another SinkModifiedOn",
+    outcome="equal to the oracle",
+)
+@pytest.mark.fault(
+    "C9",
+    injected="upserts and deletes of a key over several files",
+    outcome="equal to the oracle",
+)
+@pytest.mark.fault(
+    "C11",
+    injected="deletes without version and with an old one",
+    outcome="equal to the oracle",
+)
+@pytest.mark.fault(
+    "C12",
+    injected="deletes of unknown keys, then upserts of them",
+    outcome="equal to the oracle",
+)
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(300 + 4 * EXAMPLES)
 @pytest.mark.parametrize("shard", range(SHARDS))
@@ -670,13 +740,14 @@ def test_the_target_is_what_the_oracle_says(shard: int) -> None:
     # By its name Hypothesis knows each shard's own failures, and where it takes its
     # random numbers from the test (in continuous integration) each has others.
     machine = type(f"Histories{shard}", (Histories,), {})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=STEPS,
-            deadline=None,
-            print_blob=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    with snapshot.connect() as Histories.observer:
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=examples,
+                stateful_step_count=STEPS,
+                deadline=None,
+                print_blob=True,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )

@@ -31,6 +31,11 @@ def test_a_pulse_keeps_an_idle_connection() -> None:
     assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+@pytest.mark.fault(
+    "F31",
+    injected="a load hangs in the middle of COPY",
+    outcome="its own watchdog ends it; the next run succeeds",
+)
 def test_a_load_on_which_nothing_moves_is_given_up_and_tried_again(
     export: Export,
 ) -> None:

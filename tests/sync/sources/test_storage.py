@@ -260,6 +260,11 @@ class TestListing:
 
 
 class TestSpecialFiles:
+    @pytest.mark.fault(
+        "F43",
+        injected="a named pipe in the place of a file",
+        outcome="refused, without hanging",
+    )
     @pytest.mark.timeout(10)
     @pytest.mark.parametrize("access", [read, opened])
     def test_a_pipe_without_a_writer_does_not_hang(
@@ -290,6 +295,9 @@ class TestSpecialFiles:
         refusal(listed, place.storage, "pipe")
         assert_no_content(read, place.storage, "pipe/x.csv")
 
+    @pytest.mark.fault(
+        "F43", injected="a device in the place of a file", outcome="refused"
+    )
     @pytest.mark.timeout(10)
     @pytest.mark.parametrize("access", [read, opened])
     @pytest.mark.parametrize("device", ["zero", "null"])
@@ -341,6 +349,9 @@ NOT_PLAIN = [
 
 
 class TestContainment:
+    @pytest.mark.fault(
+        "F55", injected="paths with .., empty parts and the like", outcome="refused"
+    )
     @every_access
     @pytest.mark.parametrize("path", NOT_PLAIN)
     def test_a_path_that_is_not_plain_is_refused(
@@ -351,6 +362,7 @@ class TestContainment:
         assert error.code == "unsafe_path"
         assert error.permanent
 
+    @pytest.mark.fault("F55", injected="absolute paths", outcome="refused")
     @every_access
     def test_an_absolute_path_is_refused(
         self, place: Place, access: Callable[[Directory, str], object]
@@ -372,6 +384,12 @@ class TestContainment:
     ) -> None:
         refusal(access, place.storage, "")
 
+    @pytest.mark.fault(
+        "F43", injected="a link that leads out of the export", outcome="refused"
+    )
+    @pytest.mark.fault(
+        "F55", injected="a link that leads out of the export", outcome="refused"
+    )
     @pytest.mark.parametrize("access", [read, opened])
     @pytest.mark.parametrize(
         "path",
@@ -435,6 +453,11 @@ class TestContainment:
             for _ in range(3000):
                 assert outcome(place.storage, "account/2026.csv") in {INSIDE, None}
 
+    @pytest.mark.fault(
+        "F55",
+        injected="a link put in a file's place between check and use",
+        outcome="leads nowhere",
+    )
     def test_a_link_put_in_the_place_of_a_file_meanwhile_leads_nowhere(
         self, place: Place
     ) -> None:
@@ -443,6 +466,9 @@ class TestContainment:
             for _ in range(3000):
                 assert outcome(place.storage, "account/2026.csv") in {INSIDE, None}
 
+    @pytest.mark.fault(
+        "F55", injected="any path", outcome="never reaches a file outside"
+    )
     @every_access
     @unhurried
     @given(
@@ -637,6 +663,9 @@ class TestPermissions:
         assert said.startswith("source_unreadable False ")
 
 
+@pytest.mark.fault(
+    "F57", injected="a folder of thousands of entries", outcome="listed whole"
+)
 def test_a_listing_of_thousands_of_entries_is_quick(tmp_path: Path) -> None:
     for number in range(5000):
         (tmp_path / f"{number}.csv").touch()

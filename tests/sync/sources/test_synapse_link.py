@@ -32,6 +32,11 @@ from tests.sync.sources.places import (
 
 
 class TestMarker:
+    @pytest.mark.fault(
+        "C26",
+        injected="a byte order mark, blanks and a slash around the marker",
+        outcome="stripped",
+    )
     @pytest.mark.parametrize(
         "content",
         [
@@ -139,6 +144,11 @@ class TestMarker:
 
 
 class TestCompleteness:
+    @pytest.mark.fault(
+        "C1",
+        injected="an open folder with a 0-byte model.json",
+        outcome="only the closed one is read",
+    )
     def test_of_two_folders_only_the_closed_one_is_read(self, export: Export) -> None:
         """Row 1 of the catalogue: the open one has a 0-byte model.json."""
         export.folder(THIRD, "account/2026.csv")
@@ -147,6 +157,9 @@ class TestCompleteness:
         assert export.ready() == [THIRD]
         assert export.states().get(OPEN) is not PartitionState.SKIPPED
 
+    @pytest.mark.fault(
+        "C2", injected="an open folder without model.json", outcome="not read"
+    )
     def test_an_open_folder_without_model_is_not_read(self, export: Export) -> None:
         """Row 2."""
         export.folder(THIRD, "account/2026.csv")
@@ -184,6 +197,11 @@ class TestCompleteness:
 
         assert export.ready() == [FIRST]
 
+    @pytest.mark.fault(
+        "S1",
+        injected="Synapse Link goes on between marker and listing",
+        outcome="the older marker counts",
+    )
     def test_a_folder_opened_while_one_looks_is_not_read(self, export: Export) -> None:
         """The marker counts as it was before the folders were listed."""
         export.folder(FIRST, "account/2026.csv")
@@ -201,6 +219,11 @@ class TestCompleteness:
         assert [p.name for p in found.partitions if p.state == "ready"] == [FIRST]
         assert found.marker == SECOND
 
+    @pytest.mark.fault(
+        "C3",
+        injected="a closed folder without model.json, or with an empty one",
+        outcome="waits",
+    )
     @pytest.mark.parametrize("model", [None, b""])
     def test_a_closed_folder_waits_for_its_model(
         self, export: Export, model: bytes | None
@@ -334,6 +357,9 @@ class TestCompleteness:
         with at(datetime(2026, 3, 1, 9, 44, tzinfo=UTC)):
             assert export.states() == {FIRST: "waiting"}
 
+    @pytest.mark.fault(
+        "F06", injected="a clock that is six years behind", outcome="nothing is skipped"
+    )
     def test_a_clock_that_is_behind_does_not_skip(self, export: Export) -> None:
         export.folder(FIRST, model=None)
 
@@ -359,6 +385,12 @@ class TestCompleteness:
         with at(datetime(2026, 3, 3, tzinfo=UTC)):
             assert export.ready() == [FIRST]
 
+    @pytest.mark.fault(
+        "C30", injected="a backlog of 1,000 folders", outcome="found whole"
+    )
+    @pytest.mark.fault(
+        "F57", injected="a backlog of 1,000 folders", outcome="found whole"
+    )
     def test_a_backlog_of_1000_folders_is_found_whole(self, export: Export) -> None:
         """Row 30."""
         start = datetime(2026, 1, 1, tzinfo=UTC)
@@ -372,6 +404,7 @@ class TestCompleteness:
 
         assert export.ready() == names[:-1]
 
+    @pytest.mark.fault("C30", injected="a gap of 18 hours", outcome="no obstacle")
     def test_a_gap_of_18_hours_is_no_obstacle(self, export: Export) -> None:
         """Row 30."""
         export.mark("2026-03-02T02.30.01Z")
@@ -381,6 +414,11 @@ class TestCompleteness:
         with at(datetime(2026, 3, 2, 2, 31, tzinfo=UTC)):
             assert export.ready() == [FIRST, "2026-03-02T02.15.01Z"]
 
+    @pytest.mark.fault(
+        "C33",
+        injected="a model without entities",
+        outcome="a complete folder without tables",
+    )
     def test_no_entities_are_a_complete_folder_without_tables(
         self, export: Export
     ) -> None:
@@ -484,6 +522,9 @@ class TestKnownFolders:
 
 
 class TestFiles:
+    @pytest.mark.fault(
+        "C13", injected="a partition in several parts", outcome="all are found"
+    )
     def test_all_parts_of_a_partition_are_found(self, export: Export) -> None:
         """Row 13."""
         names = ["2025.csv", "2025_001.csv", "2025_002.csv", "1.csv", "4.csv"]
@@ -564,6 +605,9 @@ class TestFiles:
 
         assert export.paths() == {"account": [f"{FIRST}/account/2026.csv"]}
 
+    @pytest.mark.fault(
+        "C31", injected="files that model.json does not list", outcome="read, and noted"
+    )
     @pytest.mark.parametrize("names", [[], ["2026"]])
     def test_files_that_the_model_does_not_list_are_noted(
         self, export: Export, names: list[str]
@@ -582,6 +626,9 @@ class TestFiles:
 
         assert "account" in export.look().files
 
+    @pytest.mark.fault(
+        "C32", injected="a listed file that is missing", outcome="refused by name"
+    )
     @pytest.mark.parametrize("there", [[], ["account/1.csv"]])
     def test_a_listed_file_that_is_missing_is_refused_by_name(
         self, export: Export, there: list[str]
@@ -643,6 +690,7 @@ class TestFiles:
 
         assert [*export.look().files] == ["account"]
 
+    @pytest.mark.fault("F43", injected="drafts of copy tools", outcome="left out")
     def test_hidden_folders_and_the_drafts_of_copy_tools_are_left_out(
         self, export: Export
     ) -> None:
@@ -840,6 +888,11 @@ ODD_LOCATIONS = [
 
 
 class TestLocations:
+    @pytest.mark.fault(
+        "F55",
+        injected="hostile locations in model.json",
+        outcome="never used as a path",
+    )
     @pytest.mark.parametrize("location", ODD_LOCATIONS)
     def test_a_location_is_never_used_as_a_path(
         self, export: Export, location: str

@@ -76,6 +76,9 @@ class TestStatements:
 
         assert error.code == "permission_denied"
 
+    @pytest.mark.fault(
+        "F22", injected="a read-only transaction", outcome="told as such"
+    )
     def test_a_read_only_session(self, cursor: Raw) -> None:
         cursor.execute("SET LOCAL transaction_read_only = on")
 
@@ -124,6 +127,9 @@ class TestStatements:
     def test_a_name_that_is_taken(self, cursor: Raw, statement: str) -> None:
         assert failure(cursor, statement).code == "name_taken"
 
+    @pytest.mark.fault(
+        "F23", injected="DROP SCHEMA", outcome="told as an altered target"
+    )
     def test_a_schema_that_was_dropped(self, cursor: Raw) -> None:
         error = failure(cursor, "CREATE TABLE nowhere.t ()")
 
@@ -138,6 +144,11 @@ class TestStatements:
         assert error.code == "target_limit"
         assert error.permanent
 
+    @pytest.mark.fault(
+        "F26",
+        injected="a column added to 1,599 live and one dropped",
+        outcome="told as a limit of the target",
+    )
     def test_too_many_columns_that_were_dropped_again(self, cursor: Raw) -> None:
         columns = ", ".join(f"c{number} text" for number in range(1600))
         cursor.execute(f"CREATE TABLE wide ({columns})".encode())
@@ -147,6 +158,11 @@ class TestStatements:
 
         assert error.code == "target_limit"
 
+    @pytest.mark.fault(
+        "F27",
+        injected="600 texts of 30 characters in a row",
+        outcome="told as a limit of the target",
+    )
     def test_a_row_that_is_too_big(self, cursor: Raw) -> None:
         columns = ", ".join(f"c{number} text" for number in range(600))
         cursor.execute(f"CREATE TABLE wide ({columns})".encode())
@@ -178,6 +194,11 @@ class TestStatements:
         assert cause.diag.message_primary is not None
         assert cause.diag.message_primary in error.message
 
+    @pytest.mark.fault(
+        "F19",
+        injected="a statement time-out of 20 ms",
+        outcome="told as transient: tried again",
+    )
     def test_a_statement_that_took_too_long(self, cursor: Raw) -> None:
         cursor.execute("SET LOCAL statement_timeout = '20ms'")
 
@@ -234,6 +255,11 @@ class TestLocks:
 
         assert error.code == "table_locked"
 
+    @pytest.mark.fault(
+        "F18",
+        injected="two sessions that wait for each other",
+        outcome="told as transient: tried again",
+    )
     def test_a_deadlock(self, cursor: Raw) -> None:
         errors: list[psycopg.Error] = []
 
@@ -291,6 +317,11 @@ class TestConnections:
         assert not error.permanent
         assert error.message.strip()
 
+    @pytest.mark.fault(
+        "F31",
+        injected="a server that hangs up",
+        outcome="told as unavailable: tried again",
+    )
     @pytest.mark.timeout(30)
     def test_a_server_that_hangs_up(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -318,6 +349,11 @@ class TestConnections:
         assert error.code == "database_unavailable"
         assert name in error.message
 
+    @pytest.mark.fault(
+        "F20",
+        injected="a database with a connection limit of 0",
+        outcome="told as unavailable: tried again",
+    )
     def test_too_many_connections(self, cursor: Raw) -> None:
         name = f"test_full_{uuid4().hex}"
         database = sql.Identifier(name)
@@ -362,6 +398,11 @@ class TestConnections:
 
         assert error.code == "database_unavailable"
 
+    @pytest.mark.fault(
+        "F10",
+        injected="pg_terminate_backend in the middle of COPY",
+        outcome="told as unavailable: tried again",
+    )
     def test_a_backend_that_ended_in_the_middle_of_a_copy(self, cursor: Raw) -> None:
         with session() as other:
             other.execute("CREATE TEMPORARY TABLE t (a text)")

@@ -131,6 +131,9 @@ MOMENTS = {
 
 
 class TestMoments:
+    @pytest.mark.fault(
+        "C16", injected="every form of a date and time", outcome="the moment in UTC"
+    )
     @pytest.mark.parametrize("data_type", ["dateTime", "dateTimeOffset"])
     @pytest.mark.parametrize(("text", "moment"), MOMENTS.items())
     def test_every_form_is_read_as_utc(
@@ -204,6 +207,9 @@ def replicated(cursor: Raw, data_type: str, cell: str) -> object:
 
 
 class TestValues:
+    @pytest.mark.fault(
+        "C17", injected="every spelling of a boolean", outcome="true, false or NULL"
+    )
     @pytest.mark.parametrize(
         ("cell", "value"),
         [
@@ -215,6 +221,9 @@ class TestValues:
     def test_booleans(self, cursor: Raw, cell: str, value: str | None) -> None:
         assert stored(cursor, "boolean", cell) == value
 
+    @pytest.mark.fault(
+        "C18", injected="exponents, 38 digits, negative zero", outcome="exact"
+    )
     @pytest.mark.parametrize(
         ("cell", "value"),
         [
@@ -259,6 +268,11 @@ class TestValues:
 
         assert select(cursor, "{c}") == [number]
 
+    @pytest.mark.fault(
+        "F28",
+        injected="values that do not fit their type",
+        outcome="refused with record and column",
+    )
     @pytest.mark.parametrize(
         ("data_type", "cell"),
         [
@@ -345,12 +359,23 @@ class TestTexts:
     def test_a_bare_text_is_kept_value_for_value(self, cursor: Raw, text: str) -> None:
         assert stored(cursor, "string", text) == text
 
+    @pytest.mark.fault(
+        "F49",
+        injected='an empty cell and "" in a text column',
+        outcome="NULL and an empty text",
+    )
+    @pytest.mark.fault(
+        "C15",
+        injected='an empty cell and "" in a text column',
+        outcome="NULL and an empty text",
+    )
     def test_an_empty_cell_is_null_and_an_empty_text_is_not(self, cursor: Raw) -> None:
         copy(staging(cursor, "string", "string"), f'{KEY},,""\n')
 
         assert select(cursor, "{c}", 1) == [None]
         assert select(cursor, "{c}", 2) == [""]
 
+    @pytest.mark.fault("F51", injected="a cell of a megabyte", outcome="kept")
     @pytest.mark.parametrize("block", [7, 8191, 1 << 16])
     def test_a_text_of_a_megabyte_is_kept(self, cursor: Raw, block: int) -> None:
         text = 'a "memo"\n😀\\' * 70_000
@@ -550,6 +575,11 @@ class TestRefusedRows:
         error = refusal(cursor, ["int64", "string"], data)
         assert record_of(error, data) == records + 1
 
+    @pytest.mark.fault(
+        "F48",
+        injected="any kind of newlines before a bad row",
+        outcome="the record's number is right",
+    )
     @pytest.mark.parametrize("cell", ["text", '"a\nb"', '"a\r\nb"', '"a\rb"'])
     @pytest.mark.parametrize("newline", ["\n", "\r\n"])
     def test_the_record_is_right_with_any_kind_of_newlines(
@@ -562,6 +592,12 @@ class TestRefusedRows:
         error = refusal(cursor, ["int64", "string"], data)
         assert record_of(error, data) == 5
 
+    @pytest.mark.fault(
+        "C29", injected="a last row that is cut", outcome="refused with its record"
+    )
+    @pytest.mark.fault(
+        "F40", injected="a last row that is cut", outcome="refused with its record"
+    )
     @pytest.mark.parametrize("start", ["nothing", "rows"])
     @pytest.mark.parametrize(
         "cut",

@@ -219,6 +219,12 @@ class TestColumnsFor:
             Column("amount", "amount", "numeric"),
         )
 
+    @pytest.mark.fault(
+        "F53", injected="any set of attribute names", outcome="no two share a column"
+    )
+    @pytest.mark.fault(
+        "C21", injected="any set of attribute names", outcome="no two share a column"
+    )
     @unhurried
     @given(many_names)
     def test_no_two_attributes_share_a_column(self, attributes: list[str]) -> None:
@@ -301,6 +307,11 @@ class TestColumnsFor:
         assert found["Name"] == "name"
         assert found["name"] != "name"
 
+    @pytest.mark.fault(
+        "F53",
+        injected="attributes named ctid, xmin, tableoid",
+        outcome="another name is chosen",
+    )
     @pytest.mark.parametrize("name", [*SYSTEM_COLUMNS, "CTID", "TableOid"])
     def test_names_of_system_columns_are_avoided(self, name: str) -> None:
         assert by_attribute(columns_for(texts(name), ()))[name] not in SYSTEM_COLUMNS
@@ -532,6 +543,11 @@ class TestOnPostgreSQL:
 
         assert inspect(cursor, table) == wanted_columns(columns)
 
+    @pytest.mark.fault(
+        "F53",
+        injected="reserved words, quotes, dots, emoji",
+        outcome="all are columns of one table",
+    )
     def test_all_hostile_names_are_columns_of_one_table(self, cursor: Raw) -> None:
         columns = columns_for(texts(*HOSTILE), ())
 
