@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from sync.errors import RowError
 
+# A larger row is not set aside: it stops its table.
+MAX_RAW = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
@@ -30,8 +33,9 @@ class Rejected:
 class BadRows:
     """Meets the bad rows of one load. Without ``room`` the first one is raised.
 
-    With it, so many are collected in ``rows``; one more raises ``RowError``. Rows
-    that were mended are counted in ``trimmed``.
+    With it, so many are collected in ``rows``; one more raises ``RowError``, and so
+    does one that is too large to be kept. Rows that were mended are counted in
+    ``trimmed``.
     """
 
     room: int | None = None
@@ -40,7 +44,7 @@ class BadRows:
 
     def meet(self, rejected: Rejected) -> None:
         """Take a bad row, or raise it."""
-        if self.room is None:
+        if self.room is None or len(rejected.raw) > MAX_RAW:
             raise rejected.error()
         if len(self.rows) >= self.room:
             error = rejected.error()

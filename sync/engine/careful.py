@@ -83,7 +83,7 @@ def _pieces(rows: Iterable[Row | BadRow]) -> Iterator[list[Row | BadRow]]:
             yield [row]
             piece, size = [], 0
             continue
-        full = size >= PIECE_BYTES or len(piece) >= PIECE_ROWS
+        full = size + len(row.data) > PIECE_BYTES or len(piece) >= PIECE_ROWS
         if piece and (full or row.width != width):
             yield piece
             piece, size = [], 0
@@ -105,12 +105,11 @@ class _Copier:
     def copy(self, rows: list[Row]) -> None:
         """Copy rows of one width; those that PostgreSQL refuses are bad rows."""
         while rows:
-            data = b"".join(row.data + b"\n" for row in rows)
             try:
                 with self.staging.savepoint():
-                    copied = self.staging.copy(rows[0].width, [data])
+                    copied = self.staging.copy(rows[0].width, _lines(rows))
             except CopyRefusedError as refused:
-                index = _refused_index(refused, data, len(rows))
+                index = _refused_index(refused, rows)
                 if index is None:  # then each is tried alone
                     for row in rows:
                         self.copy([row])
@@ -174,10 +173,17 @@ class _Copier:
         return attributes[column].name
 
 
-def _refused_index(refused: CopyRefusedError, data: bytes, rows: int) -> int | None:
-    if rows == 1:
+def _lines(rows: list[Row]) -> Iterable[bytes]:
+    if len(rows) == 1:  # it may be of many MiB: no copy of it is made
+        return rows[0].data, b"\n"
+    return (b"".join(row.data + b"\n" for row in rows),)
+
+
+def _refused_index(refused: CopyRefusedError, rows: list[Row]) -> int | None:
+    if len(rows) == 1:
         return 0
     if refused.line is None:
         return None
-    index = record_at(io.BytesIO(data), refused.line) - 1
-    return index if index < rows else None
+    data = io.BytesIO(b"".join(_lines(rows)))
+    index = record_at(data, refused.line) - 1
+    return index if index < len(rows) else None

@@ -16,7 +16,12 @@ from sync.engine.control import Control
 from sync.errors import SourceError
 from sync.model_json import Entity
 from sync.sources.base import Source, TableFile
-from sync.sources.careful_rows import Widths, WordWatch, first_time_word
+from sync.sources.careful_rows import (
+    RecordTooLongError,
+    Widths,
+    WordWatch,
+    first_time_word,
+)
 from sync.sources.csv_rows import RecordCounter, blocks
 from sync.target.staging import CopyRefusedError, Staging
 from sync.target.types import TIME_TYPES, sql_type
@@ -88,7 +93,10 @@ class Reader:
 
     def _has_word(self, file: TableFile) -> bool:
         again = _Stream(self.source, file, Control(), self.table_id)
-        return first_time_word(self._beating(again.blocks()), self.time_columns)
+        try:
+            return first_time_word(self._beating(again.blocks()), self.time_columns)
+        except RecordTooLongError:
+            return True  # it cannot be ruled out
 
     def _beating(self, stream: Iterable[bytes]) -> Iterator[bytes]:
         for block in stream:
