@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from sync.models import DataSyncProgress, Event, SyncConfig, SyncPartition, SyncTable
+from sync.models import (
+    DataSyncProgress,
+    Event,
+    QuarantinedRow,
+    SyncConfig,
+    SyncPartition,
+    SyncTable,
+)
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]
@@ -85,6 +92,7 @@ class SyncTableAdmin(ReadOnlyAdmin):
         "target_name",
         "state",
         "last_partition",
+        "refresh_reason",
     )
     list_filter = (
         "config",
@@ -122,6 +130,34 @@ class DataSyncProgressAdmin(ReadOnlyAdmin):
         "partition",
         "table_name",
         "error_message",
+    )
+
+
+@admin.register(QuarantinedRow)
+class QuarantinedRowAdmin(ReadOnlyAdmin):
+    """The rows that were set aside."""
+
+    list_display = (
+        "id",
+        "table__config__name",
+        "table",
+        "partition",
+        "file",
+        "line",
+        "column",
+        "state",
+        "reason",
+    )
+    list_filter = (
+        "state",
+        "code",
+        "table__config",
+    )
+    list_select_related = ("table__config",)
+    search_fields = (
+        "table__entity",
+        "partition",
+        "reason",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from django.db import transaction
@@ -118,7 +118,9 @@ def _is_news(partition: Partition, known: dict[str, str]) -> bool:
     return before in {PartitionState.WAITING, PartitionState.LOST}
 
 
-def _record_progress(config: SyncConfig, ready: Iterable[Partition]) -> None:
+def _record_progress(config: SyncConfig, ready: Sequence[Partition]) -> None:
+    if not ready:
+        return
     followed = {table.entity for table in selected_tables(config)}
     DataSyncProgress.objects.bulk_create(
         (

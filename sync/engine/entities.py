@@ -17,11 +17,23 @@ from sync.sources.base import Partition
 from sync.sources.folder_names import folder_time_or_first
 from sync.target.tables import choose_name
 
+_SETTLED = [state for state in SyncTable.State if state != SyncTable.State.NEW]
+
 
 def selected_tables(config: SyncConfig) -> list[SyncTable]:
     """Return the tables to replicate: its globs select them, and nobody is asked."""
     tables = SyncTable.objects.filter(config=config).select_related("config")
     return [table for table in tables if _is_wanted(table)]
+
+
+def undecided_tables(config: SyncConfig) -> list[SyncTable]:
+    """Return the tables that wait for a yes, or that need a refresh."""
+    tables = SyncTable.objects.filter(config=config).select_related("config")
+    return [
+        table
+        for table in tables.exclude(refresh_reason="", state__in=_SETTLED)
+        if config.selects(table.entity)
+    ]
 
 
 def record_tables(
@@ -32,6 +44,8 @@ def record_tables(
     ``purged`` are partitions of unknown content: a table that is first seen after
     one may have begun in it.
     """
+    if not partitions:
+        return
     newest = config.partitions.filter(state=SyncPartition.State.READY)
     names = [partition.name for partition in partitions]
     before = newest.exclude(name__in=names).order_by("opened_at").last()

@@ -35,9 +35,11 @@ def settled(config: SyncConfig) -> set[str]:
     return set(known.values_list("name", flat=True))
 
 
-def record_late(config: SyncConfig, partitions: Iterable[Partition]) -> None:
+def record_late(config: SyncConfig, partitions: Sequence[Partition]) -> None:
     """Mark the tables of folders that were finished too late: only a refresh helps."""
-    tables = {table.entity: table for table in selected_tables(config)}
+    tables: dict[str, SyncTable] = {}
+    if partitions:
+        tables = {table.entity: table for table in selected_tables(config)}
     for partition in partitions:
         config.partitions.filter(name=partition.name).update(
             reason=LATE, sizes=partition.sizes()
@@ -97,7 +99,7 @@ def record_losses(
         config.partitions.filter(name__in=gone).update(
             state=SyncPartition.State.LOST, reason="gone before it was applied"
         )
-    tables = selected_tables(config)
+    tables = selected_tables(config) if gone or purged else []
     for name in lost:
         rows = backlog.filter(partition=name)
         entities = set(rows.values_list("table_name", flat=True))

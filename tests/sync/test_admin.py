@@ -8,7 +8,14 @@ from django.urls import reverse
 from sync.models import DataSyncProgress, SyncConfig
 from tests.sync.conftest import Export
 
-MODELS = ["syncconfig", "syncpartition", "synctable", "datasyncprogress", "event"]
+MODELS = [
+    "syncconfig",
+    "syncpartition",
+    "synctable",
+    "datasyncprogress",
+    "quarantinedrow",
+    "event",
+]
 
 
 @pytest.fixture
@@ -23,6 +30,12 @@ def admin(transactional_db: None) -> Client:
 def filled(export: Export) -> Export:
     export.upsert("account", 1, name="a")
     export.raw("account", "2026.csv", b"<script>alert(1)</script>\n")
+    export.table("contact")
+    export.close_folder()
+    export.sync()
+    export.config.bad_rows = "quarantine"
+    export.config.save()
+    export.raw("contact", "2026.csv", b"<script>alert(1)</script>\n")
     export.close_folder()
     export.sync()
     return export
@@ -54,7 +67,7 @@ def test_nothing_can_be_changed_or_deleted(admin: Client, filled: Export) -> Non
 
 
 def test_bytes_of_an_export_are_shown_as_text(admin: Client, filled: Export) -> None:
-    [row] = DataSyncProgress.objects.all()
+    [row] = DataSyncProgress.objects.filter(copy_status=2)
     assert "<script>" in row.error_message
     url = reverse("admin:sync_datasyncprogress_change", args=[row.pk])
     text = admin.get(url).content.decode()

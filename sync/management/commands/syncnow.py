@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from sync.engine.entities import undecided_tables
 from sync.engine.session import is_database_down
 from sync.errors import SourceError, SyncError
 from sync.management.base import (
@@ -27,7 +29,7 @@ from sync.management.base import (
 from sync.management.choosing import find_configs
 from sync.management.display import Bars, Display, Lines, folders, printable, summary
 from sync.management.running import SyncReport, TableReport, dry_run, run
-from sync.models import SyncConfig
+from sync.models import SyncConfig, SyncTable
 
 SCHEMA_VERSION = 1
 
@@ -102,6 +104,7 @@ class Command(DvsyncCommand):
         if options["table"] and not any(report.tables for report in reports):
             self.say(f"No table matches {' or '.join(options['table'])}.")
         self._say_waiting(reports)
+        self._say_decisions(reports)
         if code := exit_code(reports):
             sys.exit(code)
 
@@ -163,6 +166,26 @@ class Command(DvsyncCommand):
                     f"{report.config.name}: {name} is not complete: "
                     f"{printable(reason)}{behind}"
                 )
+
+    def _say_decisions(self, reports: Sequence[SyncReport]) -> None:
+        """Say which tables wait for somebody's decision, and the command for it."""
+        for report in reports:
+            if report.error is not None and is_database_down(report.error):
+                continue
+            name = shlex.quote(report.config.name)
+            for table in undecided_tables(report.config):
+                entity = shlex.quote(printable(table.entity))
+                label = printable(table.label)
+                if table.state == SyncTable.State.NEW:
+                    self.say(
+                        f"{label}: a new table. Replicate it: manage.py editsync "
+                        f"{name} --add-table {entity}"
+                    )
+                else:
+                    self.say(
+                        f"{label}: refresh needed: {printable(table.refresh_reason)}. "
+                        f"Run manage.py refreshtable {name} {entity}"
+                    )
 
 
 def exit_code(reports: Sequence[SyncReport]) -> int:
