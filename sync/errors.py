@@ -84,6 +84,9 @@ PROBLEMS: dict[str, Problem] = {
         "Look at the rows (manage.py quarantine), then dismiss or re-process them, or "
         "raise the limit (manage.py editsync --max-bad-rows).",
     ),
+    "row_decided": Problem(
+        True, "Somebody was faster: look at the rows again with manage.py quarantine."
+    ),
     # The history.
     "history_lost": Problem(
         True,

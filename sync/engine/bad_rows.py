@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from sync.errors import RowError
 
 # A larger row is not set aside: it stops its table.
 MAX_RAW = 1024 * 1024
+# Path of the file, and the line on which the row begins.
+Place = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,29 @@ class BadRows:
     With it, so many are collected in ``rows``; one more raises ``RowError``, and so
     does one that is too large to be kept. Rows that were mended are counted in
     ``trimmed``.
+
+    Rows at the places of ``aside`` were set aside before and stay there, whatever is
+    in them; they are counted in ``left`` alone.
     """
 
     room: int | None = None
+    aside: Collection[Place] = ()
     trimmed: int = 0
+    left: int = 0
     rows: list[Rejected] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._files = {path for path, _ in self.aside}
+
+    def concerns(self, path: str) -> bool:
+        """Say whether rows of a file were set aside before."""
+        return path in self._files
+
+    def leaves(self, path: str, line: int) -> bool:
+        """Say whether the row at this place was set aside before, and count it."""
+        was = (path, line) in self.aside
+        self.left += was
+        return was
 
     def meet(self, rejected: Rejected) -> None:
         """Take a bad row, or raise it."""

@@ -53,8 +53,11 @@ def copy_carefully(
     """
     copier = _Copier(staging, path, entity, bad_rows, first_line - 1)
     total = 0
+    left = bad_rows.left
     try:
-        for piece in _pieces(checked_rows(blocks, widths, time_columns)):
+        for piece in _pieces(
+            copier.undecided(checked_rows(blocks, widths, time_columns))
+        ):
             total += len(piece)
             if isinstance(piece[0], BadRow):
                 copier.reject_found(piece[0])
@@ -69,7 +72,7 @@ def copy_carefully(
             "not closed",
             where=f"{path}, line {error.line + first_line - 1}",
         ) from error
-    return total
+    return total + bad_rows.left - left
 
 
 def _pieces(rows: Iterable[Row | BadRow]) -> Iterator[list[Row | BadRow]]:
@@ -101,6 +104,13 @@ class _Copier:
     entity: Entity
     bad_rows: BadRows
     lines_before: int
+
+    def undecided(self, rows: Iterable[Row | BadRow]) -> Iterator[Row | BadRow]:
+        """Leave out the rows that were set aside before."""
+        for row in rows:
+            line = row.record.line + self.lines_before
+            if not self.bad_rows.leaves(self.path, line):
+                yield row
 
     def copy(self, rows: list[Row]) -> None:
         """Copy rows of one width; those that PostgreSQL refuses are bad rows."""

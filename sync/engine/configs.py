@@ -9,7 +9,7 @@ from pathlib import Path
 from django.db import IntegrityError, connection, transaction
 
 from sync.engine.discovery import source_of
-from sync.engine.entities import follow
+from sync.engine.history import catch_up
 from sync.engine.locks import Namespace, lock
 from sync.errors import ConfigError, ModelError, SourceError
 from sync.model_json import MAX_BYTES, Model, parse_model
@@ -95,13 +95,14 @@ def edit_config(
                 setattr(config, name, value)
                 shown = " ".join(value) if isinstance(value, list) else value
                 said.append(f"{name} {shown}".strip())
-        config.save(update_fields=list(changes) or None)
+        if changes:
+            config.save(update_fields=list(changes))
         for table in accept:
             if table.state == SyncTable.State.NEW:
                 table.accept()
                 said.append(f"table {table.entity}")
         if said:
-            follow(config)
+            catch_up(config)
             Event.record(config, "sync_edited", "; ".join(said))
     return said
 

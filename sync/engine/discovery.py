@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from django.db import transaction
 
 from sync import faultpoints
-from sync.engine.entities import follow, record_tables, selected_tables
+from sync.engine.entities import record_tables, selected_tables
 from sync.engine.history import (
+    catch_up,
     record_late,
     record_losses,
     record_purged,
@@ -103,9 +104,10 @@ def record(config: SyncConfig, discovery: Discovery) -> None:
     _record_partitions(config, new, known)
     record_late(config, late)
     ready = [partition for partition in new if partition.state is PartitionState.READY]
-    record_tables(config, ready, purged)
+    unknown = config.partitions.filter(state=SyncPartition.State.LOST, sizes={})
+    record_tables(config, ready, list(unknown.values_list("name", flat=True)))
     _record_progress(config, ready)
-    follow(config)
+    catch_up(config)
     record_losses(config, discovery, purged)
     record_returns(config, [p for p in new if known.get(p.name) == PartitionState.LOST])
     config.record_check(discovery.marker)

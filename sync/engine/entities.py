@@ -23,7 +23,7 @@ _SETTLED = [state for state in SyncTable.State if state != SyncTable.State.NEW]
 def selected_tables(config: SyncConfig) -> list[SyncTable]:
     """Return the tables to replicate: its globs select them, and nobody is asked."""
     tables = SyncTable.objects.filter(config=config).select_related("config")
-    return [table for table in tables if _is_wanted(table)]
+    return [table for table in tables if is_wanted(table)]
 
 
 def undecided_tables(config: SyncConfig) -> list[SyncTable]:
@@ -55,19 +55,23 @@ def record_tables(
     book.save()
 
 
-def follow(config: SyncConfig) -> None:
-    """Record all earlier partitions of tables that are replicated from now on."""
+def follow(config: SyncConfig) -> list[SyncTable]:
+    """Record all partitions of tables that are replicated from now on; return these."""
+    new = []
     for table in SyncTable.objects.filter(config=config).select_related("config"):
-        wanted = _is_wanted(table)
+        wanted = is_wanted(table)
         if wanted == table.followed:
             continue
         table.followed = wanted
         table.save(update_fields=["followed"])
         if wanted:
             _record_history(table)
+            new.append(table)
+    return new
 
 
-def _is_wanted(table: SyncTable) -> bool:
+def is_wanted(table: SyncTable) -> bool:
+    """Say whether a table is to be replicated."""
     return table.state != SyncTable.State.NEW and table.config.selects(table.entity)
 
 
@@ -150,7 +154,7 @@ class _Book:
             target_name=target,
             base_partition=base,
             state=SyncTable.State.NEW if new else SyncTable.State.ACTIVE,
-            followed=not new and self._config.selects(name),
+            followed=False,
         )
         self._tables[name] = table
         if new:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from django.db.models import Q
 from django.utils import timezone
 
-from sync.engine.entities import selected_tables
+from sync.engine.entities import follow, selected_tables
 from sync.errors import SourceError
 from sync.models import (
     DataSyncProgress,
@@ -122,6 +122,26 @@ def lose(tables: Iterable[SyncTable], names: Iterable[str]) -> None:
             _park(table, concerned[0])
 
 
+def catch_up(config: SyncConfig) -> None:
+    """Follow the tables that are selected from now on.
+
+    Those that lack a partition which is gone already are parked.
+    """
+    for table in follow(config):
+        _lose_known(table)
+
+
+def _lose_known(table: SyncTable) -> None:
+    """Park a table that lacks a lost partition; one it went past is no loss."""
+    lost = table.config.partitions.filter(
+        Q(sizes={}) | Q(sizes__has_key=table.entity), state=SyncPartition.State.LOST
+    )
+    last = table.config.partitions.filter(name=table.last_partition).first()
+    if last is not None:
+        lost = lost.filter(opened_at__gt=last.opened_at)
+    lose([table], lost.values_list("name", flat=True))
+
+
 def record_returns(config: SyncConfig, partitions: Sequence[Partition]) -> None:
     """Let the tables go on that waited for partitions which are there again."""
     if not partitions:
@@ -141,8 +161,7 @@ def record_returns(config: SyncConfig, partitions: Sequence[Partition]) -> None:
     tables = [t for t in selected_tables(config) if t.entity in waiting]
     for table in tables:
         table.resume()
-    still = config.partitions.filter(state=SyncPartition.State.LOST, sizes={})
-    lose(tables, still.values_list("name", flat=True))
+        _lose_known(table)
 
 
 def loss(name: str) -> SourceError:

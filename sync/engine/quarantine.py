@@ -12,7 +12,12 @@ from sync.engine.bad_rows import BadRows
 from sync.engine.careful import copy_carefully
 from sync.engine.locks import Namespace, lock_or_busy
 from sync.engine.reading import time_columns
-from sync.engine.session import database_errors, prepare_session, raw_cursor
+from sync.engine.session import (
+    database_errors,
+    is_database_down,
+    prepare_session,
+    raw_cursor,
+)
 from sync.engine.transfer import TOMBSTONES, system_columns
 from sync.errors import SyncError, TargetError
 from sync.model_json import Attribute, Entity
@@ -35,25 +40,30 @@ class Outcome:
 
 def dismiss(row: QuarantinedRow) -> Outcome:
     """Let an open row go; it stays counted as rejected."""
-    _decide(row, QuarantinedRow.State.DISMISSED)
+    try:
+        with database_errors(), transaction.atomic():
+            _decide(row, QuarantinedRow.State.DISMISSED)
+    except SyncError as error:
+        return _still_open(row, error)
     return Outcome(row, "dismissed")
 
 
 def reprocess(row: QuarantinedRow) -> Outcome:
     """Apply an open row if it can be read now and is newer than what is there.
 
-    Raises ``BusyError`` while the table is being loaded.
+    Raises ``BusyError`` while the table is being loaded, and ``TargetError`` when
+    PostgreSQL cannot be reached.
     """
     table = row.table
     try:
         with database_errors(table.label), transaction.atomic(durable=True):
             lock_or_busy(Namespace.TABLE, table.pk)
             table.refresh_from_db()
+            _decide(row, QuarantinedRow.State.APPLIED)
             counts = _apply(table, row)
             _move_count(row, counts)
-            _decide(row, QuarantinedRow.State.APPLIED)
     except SyncError as error:
-        return Outcome(row, error=error)
+        return _still_open(row, error)
     done = "unchanged: what is there is as new"
     for name in ("inserted", "updated", "deleted"):
         if getattr(counts, name):
@@ -116,9 +126,19 @@ def _move_count(row: QuarantinedRow, counts: RowCounts) -> None:
     row.table.progress.filter(partition=row.partition).update(**changes)
 
 
+def _still_open(row: QuarantinedRow, error: SyncError) -> Outcome:
+    if is_database_down(error):
+        raise error
+    row.state, row.decided_at = QuarantinedRow.State.OPEN, None
+    return Outcome(row, error=error)
+
+
 def _decide(row: QuarantinedRow, state: QuarantinedRow.State) -> None:
-    row.state, row.decided_at = state, timezone.now()
-    row.save(update_fields=["state", "decided_at"])
+    now = timezone.now()
+    open_row = QuarantinedRow.objects.filter(pk=row.pk, state=QuarantinedRow.State.OPEN)
+    if not open_row.update(state=state, decided_at=now):
+        raise SyncError("row_decided", f"{row} is not set aside any more")
+    row.state, row.decided_at = state, now
     Event.record(
         row.table.config,
         f"row_{state.value}",

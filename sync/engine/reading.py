@@ -54,6 +54,8 @@ class Reader:
         """
         stream = _Stream(self.source, file, self.control, self.table_id)
         try:
+            if self.bad_rows.concerns(file.path):
+                raise _NeedsCareError
             with self.staging.savepoint():
                 rows = self._copy_raw(file, stream)
         except _NeedsCareError:

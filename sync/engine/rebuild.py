@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from sync.engine.bad_rows import BadRows
+from sync.engine.bad_rows import BadRows, Place
 from sync.engine.batch import (
     BATCH_BYTES,
     BATCH_PARTITIONS,
@@ -19,21 +19,31 @@ from sync.engine.session import raw_cursor
 from sync.engine.transfer import Destination, Moved, move
 from sync.errors import SourceError
 from sync.model_json import Entity
-from sync.models import DataSyncProgress, SyncConfig, SyncPartition, SyncTable
+from sync.models import (
+    DataSyncProgress,
+    QuarantinedRow,
+    SyncConfig,
+    SyncPartition,
+    SyncTable,
+)
 from sync.sources.base import Source
 from sync.sources.folder_names import folder_time_or_first
 from sync.target import rebuilt, tables
 from sync.target.rebuilt import Rebuilt
-from sync.target.tables import Column
+from sync.target.tables import MAX_COLUMNS, Column
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The partitions to replay, and the columns that their rows need in the end."""
+    """The partitions to replay, and the columns that their rows need in the end.
+
+    ``compared`` are the attributes that the replayed rows tell about.
+    """
 
     steps: list[Step]
     columns: tuple[Column, ...]
     key: str
+    compared: frozenset[str]
 
 
 def partitions_since(config: SyncConfig, base: str) -> list[SyncPartition]:
@@ -75,9 +85,11 @@ def plan(table: SyncTable, steps: list[Step], existing: tuple[Column, ...]) -> P
     """
     columns = existing
     relation = table.target().relation
-    for entity in _distinct(step.entity for step in steps):
+    entities = list(_distinct(step.entity for step in steps))
+    for entity in entities:
         columns = tables.columns_for(entity, columns, relation)
-    return Plan(steps, columns, tables.key_column(steps[-1].entity, columns))
+    known = frozenset(a.name for entity in entities for a in entity.attributes)
+    return Plan(steps, columns, tables.key_column(steps[-1].entity, columns), known)
 
 
 def replay(
@@ -85,15 +97,14 @@ def replay(
     plan: Plan,
     source: Source,
     control: Control,
-    bad_rows: BadRows | None,
+    bad_rows: BadRows,
     done: Callable[[list[Step], list[Moved]], None],
 ) -> Rebuilt:
     """Replay the steps into a new copy and return it; inside a transaction.
 
     ``done`` hears of every batch. Raises ``PartitionError`` for a row at fault.
     """
-    known = {a.name for step in plan.steps for a in step.entity.attributes}
-    copy = Rebuilt(raw_cursor(), table.target(), plan.columns, plan.key, known)
+    copy = Rebuilt(raw_cursor(), table.target(), plan.columns, plan.key, plan.compared)
     copy.create()
     destination = Destination(copy.table, rebuilt.TOMBSTONES, rebuilt=True)
     for batch in _batches(plan.steps):
@@ -102,19 +113,32 @@ def replay(
     return copy
 
 
+def set_aside(table: SyncTable) -> frozenset[Place]:
+    """Return the places of the rows that are set aside and were never applied."""
+    rows = table.quarantined.exclude(state=QuarantinedRow.State.APPLIED)
+    return frozenset(
+        (f"{partition}/{table.entity}/{file}", line)
+        for partition, file, line in rows.values_list("partition", "file", "line")
+    )
+
+
 def _batches(steps: Iterable[Step]) -> Iterator[list[Step]]:
     batch: list[Step] = []
     size = 0
     seen: set[str] = set()
+    before_alone = False
     for step in steps:
         names = {attribute.name for attribute in step.entity.attributes}
-        # A column that left: what a row keeps in it needs each partition's turn.
-        alone = not seen <= names
+        # A column that left: what a row keeps in it needs each partition's turn. And
+        # the staging table of several has a column more than theirs.
+        alone = not seen <= names or len(names) >= MAX_COLUMNS
         seen |= names
         full = size + step.size > BATCH_BYTES or len(batch) >= BATCH_PARTITIONS
-        if batch and (alone or full or not extends(step.entity, batch[-1].entity)):
+        apart = alone or before_alone or full
+        if batch and (apart or not extends(step.entity, batch[-1].entity)):
             yield batch
             batch, size = [], 0
+        before_alone = alone
         batch.append(step)
         size += step.size
     if batch:

@@ -5,30 +5,35 @@ Views, grants, indexes and the table itself stay; readers see the old rows or th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from sync import faultpoints
+from sync.engine.bad_rows import BadRows
 from sync.engine.batch import PartitionError, Step
 from sync.engine.control import Control
 from sync.engine.discovery import poll_once, source_of
+from sync.engine.entities import is_wanted
 from sync.engine.history import LATE
 from sync.engine.load import record_moved
-from sync.engine.rebuild import Plan, partitions_since, plan, replay, step_of
-from sync.engine.schema import check_widening, record_columns
+from sync.engine.rebuild import (
+    Plan,
+    partitions_since,
+    plan,
+    replay,
+    set_aside,
+    step_of,
+)
+from sync.engine.schema import check_widening, ensure_columns, record_columns
 from sync.engine.session import database_errors, prepare_session, raw_cursor
 from sync.engine.transaction import load_transaction
-from sync.engine.transfer import TOMBSTONES, Moved
+from sync.engine.transfer import TOMBSTONES
 from sync.errors import SourceError
-from sync.models import (
-    DataSyncProgress,
-    Event,
-    QuarantinedRow,
-    SyncPartition,
-    SyncTable,
-)
+from sync.models import DataSyncProgress, Event, SyncPartition, SyncTable
 from sync.sources.synapse_link import SynapseLink
 from sync.target import tables
 from sync.target.rebuilt import Difference
+
+
+class _OutrunError(Exception):
+    """A load applied a newer partition before the table was locked."""
 
 
 def refresh_table(
@@ -38,20 +43,35 @@ def refresh_table(
 
     Raises ``SyncError``: ``refresh_refused`` when a partition since then is gone, or
     the error of a partition that cannot be replayed. Raises ``BusyError`` while a load
-    runs. Nothing is changed then.
+    runs. Nothing is changed then, but for new columns that the partitions need.
     """
     source = source or source_of(table.config)
     control = control or Control()
-    poll_once(table.config, source)
-    table.refresh_from_db()
+    if not is_wanted(table):
+        raise SourceError(
+            "refresh_refused",
+            f"{table.entity} is not replicated",
+            remedy="Replicate it first: manage.py editsync.",
+        )
+    while True:
+        poll_once(table.config, source)
+        try:
+            return _try(table, source, control)
+        except _OutrunError:
+            continue
+        except PartitionError as failure:
+            raise failure.error from failure
+
+
+def _try(table: SyncTable, source: SynapseLink, control: Control) -> Difference:
     with database_errors(table.label):
+        table.refresh_from_db()
         partitions = _needed(table, source)
         steps = [step_of(table, partition, source) for partition in partitions]
-    try:
-        with load_transaction(table, control):
-            return _refresh(table, steps, source, control)
-    except PartitionError as failure:
-        raise failure.error from failure
+    # Not in the long transaction: readers would wait for its end.
+    ensure_columns(table, [step.entity for step in steps])
+    with load_transaction(table, control):
+        return _refresh(table, steps, source, control)
 
 
 def _needed(table: SyncTable, source: SynapseLink) -> list[SyncPartition]:
@@ -90,6 +110,7 @@ def _refresh(
     faultpoints.reach("load_started")
     cursor = raw_cursor()
     prepare_session(cursor)
+    _check_not_outrun(table, steps)
     target = table.target()
     found = tables.inspect(cursor, target)
     if found is not None:
@@ -100,14 +121,13 @@ def _refresh(
     for step in steps:
         if step.progress._state.adding:
             step.progress.save()
-    dismissed = _forget_rejected(table, steps)
     copy = replay(
         table,
         wanted,
         source,
         control,
-        None,
-        lambda batch, moved: _record(table, batch, moved, dismissed),
+        BadRows(table.room_for_bad_rows(), set_aside(table)),
+        lambda batch, moved: record_moved(table, batch, moved),
     )
     control.beat(table.pk)
     _make_fit(table, wanted, exists=found is not None)
@@ -118,8 +138,20 @@ def _refresh(
     return difference
 
 
+def _check_not_outrun(table: SyncTable, steps: list[Step]) -> None:
+    """Begin anew when the table has more by now than would be replayed."""
+    chosen = {step.progress.partition for step in steps}
+    base = table.base_partition
+    table.refresh_from_db()
+    since = {p.name for p in partitions_since(table.config, table.base_partition)}
+    done = table.progress.filter(copy_status=DataSyncProgress.Status.SUCCESS)
+    applied = set(done.values_list("partition", flat=True)) & since
+    if base != table.base_partition or not applied <= chosen:
+        raise _OutrunError
+
+
 def _make_fit(table: SyncTable, wanted: Plan, *, exists: bool) -> None:
-    """Give the live table its new columns and types, or make it anew."""
+    """Give the live table its wider types, or make it anew."""
     cursor = raw_cursor()
     target = table.target()
     if not exists:
@@ -131,30 +163,6 @@ def _make_fit(table: SyncTable, wanted: Plan, *, exists: bool) -> None:
         cursor.execute(statement)
     if not exists or wanted.columns != target.columns:
         record_columns(table, wanted.columns)
-
-
-Place = tuple[str, str, int]
-
-
-def _forget_rejected(table: SyncTable, steps: Iterable[Step]) -> set[Place]:
-    """Forget the rows that were set aside; return the places of dismissed ones."""
-    rows = table.quarantined.filter(
-        partition__in=[step.progress.partition for step in steps]
-    )
-    gone = rows.filter(state=QuarantinedRow.State.DISMISSED)
-    dismissed = set(gone.values_list("partition", "file", "line"))
-    rows.delete()
-    return dismissed
-
-
-def _record(
-    table: SyncTable, batch: list[Step], moved: list[Moved], dismissed: set[Place]
-) -> None:
-    for item in moved:
-        for row in item.rejected:
-            if (row.partition, row.file, row.line) in dismissed:
-                row.state = QuarantinedRow.State.DISMISSED
-    record_moved(table, batch, moved)
 
 
 def _record_end(table: SyncTable, steps: list[Step], difference: Difference) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from django.db import transaction
-from psycopg import sql
+from psycopg import Cursor, sql
 
 from sync import faultpoints
 from sync.engine.locks import Namespace, lock, lock_or_busy
@@ -80,10 +81,23 @@ def ensure_table(table: SyncTable, entity: Entity) -> None:
     Harmless when the load that wanted it then fails. Raises ``BusyError`` while
     another session works on the table, ``TargetError`` when it cannot be done.
     """
+    _retried(table, lambda: _ensure(table, entity))
+
+
+def ensure_columns(table: SyncTable, entities: Iterable[Entity]) -> None:
+    """Add the columns that a target lacks for the rows of these entities.
+
+    It leaves alone a target that is not there, and types that are too narrow. Raises
+    as ``ensure_table`` does.
+    """
+    _retried(table, lambda: _add_columns(table, entities))
+
+
+def _retried(table: SyncTable, work: Callable[[], None]) -> None:
     for attempt in range(1, DDL_TRIES + 1):
         try:
             with database_errors(table.label):
-                _ensure(table, entity)
+                work()
         except TargetError as error:
             if error.code != "table_locked" or attempt == DDL_TRIES:
                 raise
@@ -92,7 +106,9 @@ def ensure_table(table: SyncTable, entity: Entity) -> None:
             return
 
 
-def _ensure(table: SyncTable, entity: Entity) -> None:
+@contextmanager
+def _altering(table: SyncTable) -> Iterator[Cursor[tuple[object, ...]]]:
+    """Lock the table against loads for a short transaction of DDL."""
     with transaction.atomic():
         lock_or_busy(Namespace.TABLE, table.pk)
         table.refresh_from_db(fields=["columns"])
@@ -101,6 +117,28 @@ def _ensure(table: SyncTable, entity: Entity) -> None:
         cursor.execute(
             "SELECT set_config('lock_timeout', %s, true)", [DDL_LOCK_TIMEOUT]
         )
+        yield cursor
+        faultpoints.reach("table_altered")
+
+
+def _add_columns(table: SyncTable, entities: Iterable[Entity]) -> None:
+    with _altering(table) as cursor:
+        target = table.target()
+        found = tables.inspect(cursor, target)
+        if found is None:
+            return
+        tables.check_unaltered(target, found)
+        columns = target.columns
+        for entity in entities:
+            columns = tables.columns_for(entity, columns, target.relation)
+        new = columns[len(target.columns) :]
+        if new:
+            cursor.execute(tables.add_columns(target, new))
+            record_columns(table, (*target.columns, *new))
+
+
+def _ensure(table: SyncTable, entity: Entity) -> None:
+    with _altering(table) as cursor:
         if not table.columns:
             # Two tables must not both create the schema.
             lock(Namespace.CONFIG, table.config_id)
@@ -115,7 +153,6 @@ def _ensure(table: SyncTable, entity: Entity) -> None:
             cursor.execute(
                 sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(target.relation)
             )
-        faultpoints.reach("table_altered")
 
 
 def _record(table: SyncTable, entity: Entity) -> None:

@@ -49,13 +49,14 @@ class Destination:
 
 @dataclass
 class Moved:
-    """What became of one partition's rows; ``rejected`` are those set aside.
+    """What became of one partition's rows; ``rejected`` are those set aside now.
 
-    ``trimmed`` rows had an empty cell too many at their end.
+    ``left`` were set aside before; ``trimmed`` had an empty cell too many at their end.
     """
 
     counts: RowCounts
     rejected: list[QuarantinedRow]
+    left: int
     trimmed: int
 
 
@@ -108,7 +109,7 @@ def move(
         staging.drop()
     for number, item in enumerate(moved):
         item.counts = counts[number]
-        item.counts.rejected = len(item.rejected)
+        item.counts.rejected = len(item.rejected) + item.left
     return moved
 
 
@@ -155,13 +156,14 @@ class _Mover:
         moved = []
         for number, step in enumerate(self._steps):
             self._staging.begin_partition(number)
-            before, trimmed = len(self._bad_rows.rows), self._bad_rows.trimmed
+            bad = self._bad_rows
+            before, left, trimmed = len(bad.rows), bad.left, bad.trimmed
             read = self._copy_partition(step)
-            rejected = self._bad_rows.rows[before:]
-            self.rows[number] = read - len(rejected)
+            rejected = bad.rows[before:]
+            left, trimmed = bad.left - left, bad.trimmed - trimmed
+            self.rows[number] = read - len(rejected) - left
             quarantined = self._quarantined(step, rejected)
-            trimmed = self._bad_rows.trimmed - trimmed
-            moved.append(Moved(RowCounts(), quarantined, trimmed))
+            moved.append(Moved(RowCounts(), quarantined, left, trimmed))
             faultpoints.reach("partition_copied")
         return moved
 
@@ -229,7 +231,15 @@ def _guard(
         number: 1 if step.progress.partition == first_of_new_copy else RESTORED_KEYS
         for number, step in enumerate(steps)
     }
-    if (number := merge.gone_back(rows, fewest)) is not None:
+    # A row that was inserted, or a delete, is none of a stored key's older upserts.
+    others = {
+        number: read
+        - counts[number].inserted
+        - counts[number].deleted
+        - counts[number].missing
+        for number, read in rows.items()
+    }
+    if (number := merge.gone_back(others, fewest)) is not None:
         partition = steps[number].progress
         error = TargetError(
             "versions_went_back",
@@ -238,10 +248,13 @@ def _guard(
             where=partition.partition,
         )
         raise PartitionError(partition, error)
-    deleted = sum(count.deleted for count in counts.values())
+    deleted = sum(
+        counts[number].deleted
+        for number, step in enumerate(steps)
+        if step.progress.partition != table.approved_partition
+    )
     share = table.config.max_delete_share
-    approved = steps[0].progress.partition == table.approved_partition
-    if deleted <= FEW_DELETES or share >= 100 or approved:
+    if deleted <= FEW_DELETES or share >= 100:
         return
     total = count_rows(raw_cursor(), table.target())
     if deleted * 100 > share * total:

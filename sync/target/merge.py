@@ -129,11 +129,12 @@ class Merge:
     def gone_back(self, rows: dict[int, int], fewest: dict[int, int]) -> int | None:
         """Return a partition all of whose upserts of stored keys are older than stored.
 
-        At least as many keys as ``fewest`` says for it; None when there is none. To be
-        asked between ``choose`` and ``apply``.
+        At least as many keys as ``fewest`` says for it; None when there is none.
+        Stored is what earlier partitions of the batch leave as well. ``rows`` are those
+        of a partition that may be such upserts. To be asked between ``choose`` and
+        ``apply``.
         """
-        version = self._system.version
-        if version is None or self._system.live_version is None:
+        if self._system.version is None or self._system.live_version is None:
             return None
         self._execute(
             "SELECT DISTINCT partition FROM {winners} WHERE action = 'update'"
@@ -148,28 +149,48 @@ class Merge:
             return None
         self._execute(
             """
-            SELECT partition, count(DISTINCT key) FROM (
-                SELECT s.{staged_key} AS key, {number} AS partition,
-                    {own} AS version, {is_delete} AS is_delete,
-                    greatest(t.{live}, max({own}) OVER (
-                        PARTITION BY s.{staged_key} ORDER BY {number}
-                        GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS stored
-                FROM {staging} AS s LEFT JOIN {target} AS t ON t.{key} = s.{staged_key}
-            ) AS c
-            WHERE NOT is_delete AND version IS NOT NULL AND stored IS NOT NULL
-                AND partition = ANY({suspects})
+            SELECT partition, count(DISTINCT key) FROM ({stored}) AS c
+            WHERE NOT is_delete AND version <> -1 AND partition = ANY({suspects})
+                AND stored <> -1 AND stored > coalesce(gone, -1)
             GROUP BY partition HAVING bool_and(version < stored) ORDER BY partition
             """,
-            number=sql.SQL("({} + 0)").format(self._partition),
-            own=self._staged(version),
-            live=sql.Identifier(self._system.live_version),
-            is_delete=self._is_delete(),
+            stored=self._stored(),
             suspects=sql.Literal(suspects),
         )
         for partition, keys in self._cursor.fetchall():
             if int(str(keys)) >= fewest[int(str(partition))]:
                 return int(str(partition))
         return None
+
+    def _stored(self) -> sql.Composed:
+        """Return the select of every staged change with what is stored before it.
+
+        That is the version of a row, and that of a later delete.
+        """
+        if not self._staging.partitioned:
+            return self._compose(
+                """
+                SELECT c.*, {live_version} AS stored, NULL::bigint AS gone
+                FROM ({changes}) AS c JOIN {target} AS t ON t.{key} = c.key
+                """,
+                changes=self._changes(),
+                live_version=self._live_version(),
+            )
+        return self._compose(
+            """
+            SELECT c.*,
+                greatest(
+                    CASE WHEN t.{key} IS NOT NULL THEN {live_version} END,
+                    max(c.version) FILTER (WHERE NOT c.is_delete) OVER earlier
+                ) AS stored,
+                max(c.version) FILTER (WHERE c.is_delete) OVER earlier AS gone
+            FROM ({changes}) AS c LEFT JOIN {target} AS t ON t.{key} = c.key
+            WINDOW earlier AS (PARTITION BY c.key ORDER BY c.partition
+                GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+            """,
+            changes=self._changes(),
+            live_version=self._live_version(),
+        )
 
     def drop(self) -> None:
         """Give the space of the winners back now; for a transaction that goes on."""

@@ -102,11 +102,17 @@ class Rebuilt:
         )
 
     def compare_partly(
-        self, version: str | None, remembered: sql.Identifier, id_: int, shown: int
+        self,
+        version: str | None,
+        sink: str | None,
+        remembered: sql.Identifier,
+        id_: int,
+        shown: int,
     ) -> Comparison:
-        """Compare when partitions are missing; ``version`` is the column of that name.
+        """Compare when partitions are missing, by the columns that order changes.
 
-        What a missing partition may have done is unverifiable.
+        What a missing partition may have done is unverifiable: all that is newer than
+        what was rebuilt, and what has no version to tell by.
         """
         if version is None:
             return self._compare(
@@ -121,19 +127,31 @@ class Rebuilt:
                     AND d.key = ARRAY[r.{key}::text]) >= coalesce(r.{version}, -1)
                 THEN 'unverifiable' ELSE 'missing' END
             WHEN r.{key} IS NULL THEN CASE
-                WHEN (SELECT d.version FROM {tombstones} AS d
-                    WHERE d.key = ARRAY[t.{key}::text]) >= coalesce(t.{version}, -1)
+                WHEN t.{version} IS NOT NULL AND t.{version} <=
+                    (SELECT version FROM {tombstones} WHERE key = ARRAY[t.{key}::text])
                 THEN 'extra' ELSE 'unverifiable' END
             WHEN coalesce(t.{version}, -1) < coalesce(r.{version}, -1) THEN 'stale'
             WHEN coalesce(t.{version}, -1) > coalesce(r.{version}, -1)
                 THEN 'unverifiable'
-            WHEN record_image_ne(ROW({live_row}), ROW({row})) THEN 'stale' END
+            WHEN record_image_ne(ROW({live_row}), ROW({row}))
+                THEN CASE WHEN {later} THEN 'unverifiable' ELSE 'stale' END END
             """,
             shown,
             version=sql.Identifier(version),
+            later=self._later(version, sink),
             remembered=remembered,
             id=sql.Literal(id_),
         )
+
+    def _later(self, version: str, sink: str | None) -> sql.Composable:
+        """Say whether a live row of the same version may be a later one."""
+        later = sql.SQL("t.{} IS NULL").format(sql.Identifier(version))
+        if sink is None:
+            return later
+        return sql.SQL(
+            "{later} OR coalesce(t.{sink}, '-infinity') > "
+            "coalesce(r.{sink}, '-infinity')"
+        ).format(later=later, sink=sql.Identifier(sink))
 
     def _compare(self, verdict: str, shown: int, **parts: sql.Composable) -> Comparison:
         self._execute("ANALYZE {rebuilt}")

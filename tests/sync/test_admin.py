@@ -28,14 +28,17 @@ def admin(transactional_db: None) -> Client:
 
 @pytest.fixture
 def filled(export: Export) -> Export:
-    export.upsert("account", 1, name="a")
-    export.raw("account", "2026.csv", b"<script>alert(1)</script>\n")
+    script = b"<script>alert(1)</script>\n"
+    export.config.bad_rows = "quarantine"
+    export.config.save()
+    export.raw("contact", "2026.csv", script)
     export.table("contact")
     export.close_folder()
     export.sync()
-    export.config.bad_rows = "quarantine"
+    export.config.bad_rows = "stop"
     export.config.save()
-    export.raw("contact", "2026.csv", b"<script>alert(1)</script>\n")
+    export.upsert("account", 1, name="a")
+    export.raw("account", "2026.csv", script)
     export.close_folder()
     export.sync()
     return export
