@@ -111,3 +111,14 @@ def test_a_fault_that_no_catalogue_knows_is_refused(
 def test_every_case_of_the_format_is_in_the_catalogue() -> None:
     numbers = [f"C{number}" for number in range(1, 36)]
     assert list(fault_catalogue.format_cases()) == numbers
+
+
+def test_every_sentence_of_the_promise_is_held_by_tests_that_exist() -> None:
+    promised = document("promise.md").partition("## What it does not promise")[0]
+    sentences = re.split(r"(?m)^\* \*\*", promised)[1:]
+    assert len(sentences) > 10
+    for sentence in sentences:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", sentence)
+        assert named, sentence
+        for path, name in named:
+            assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), name

@@ -133,7 +133,10 @@ class _Copier:
 
     def reject_found(self, bad: BadRow) -> None:
         """Pass on a row that was bad before PostgreSQL saw it."""
-        self._meet(bad.record, bad.column, bad.code, bad.message)
+        message = bad.message
+        if bad.column is None:
+            message += f": {_shown(bad.record.raw.decode(errors='replace'))}"
+        self._meet(bad.record, bad.column, bad.code, message)
 
     def _meet(
         self, record: RawRecord, column: int | None, code: str, message: str
@@ -173,14 +176,19 @@ class _Copier:
         value = row.record.cells()[column].decode()
         if value.startswith('"'):
             value = value[1:-1].replace('""', '"')
-        shown = repr(value[:VALUE_SHOWN]) + ("…" if len(value) > VALUE_SHOWN else "")
-        return f"{shown} is no {self.entity.attributes[column].data_type}: {said}"
+        return (
+            f"{_shown(value)} is no {self.entity.attributes[column].data_type}: {said}"
+        )
 
     def _name(self, column: int | None) -> str:
         attributes = self.entity.attributes
         if column is None or column >= len(attributes):
             return ""
         return attributes[column].name
+
+
+def _shown(text: str) -> str:
+    return repr(text[:VALUE_SHOWN]) + ("…" if len(text) > VALUE_SHOWN else "")
 
 
 def _lines(rows: list[Row]) -> Iterable[bytes]:
