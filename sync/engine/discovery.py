@@ -144,7 +144,7 @@ def _record_progress(config: SyncConfig, ready: Sequence[Partition]) -> None:
 def _behind(config: SyncConfig) -> set[str]:
     """Return the entities that have partitions to apply."""
     backlog = config.progress.exclude(copy_status=DataSyncProgress.Status.SUCCESS)
-    return set(backlog.values_list("table_name", flat=True).distinct())
+    return set(backlog.order_by().values_list("table_name", flat=True).distinct())
 
 
 def _record_partitions(

@@ -84,7 +84,7 @@ def record_losses(
 ) -> None:
     """Park the tables that lack a partition which is gone and was not applied."""
     backlog = config.progress.exclude(copy_status=DataSyncProgress.Status.SUCCESS)
-    unapplied = set(backlog.values_list("partition", flat=True).distinct())
+    unapplied = set(backlog.order_by().values_list("partition", flat=True).distinct())
     absent = unapplied - discovery.present
     ready = config.partitions.filter(state=SyncPartition.State.READY, name__in=absent)
     lost = list(ready.values_list("name", flat=True))
