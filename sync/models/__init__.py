@@ -1,0 +1,35 @@
+"""REMEMBERING: what is synchronised, what came, and what became of it.
+
+Every write names its fields: several processes write to the same rows.
+"""
+
+from __future__ import annotations
+
+from sync.models.config import BadRowPolicy, EmptyText, NewTables, SyncConfig
+from sync.models.event import Event
+from sync.models.partition import SyncPartition
+from sync.models.progress import (
+    ATTEMPTS_BEFORE_PARKING,
+    DataSyncProgress,
+    ProgressQuerySet,
+    retry_delay,
+)
+from sync.models.table import QuarantinedRow, SyncTable, Tombstone
+from sync.models.text import clean
+
+__all__ = [
+    "ATTEMPTS_BEFORE_PARKING",
+    "BadRowPolicy",
+    "DataSyncProgress",
+    "EmptyText",
+    "Event",
+    "NewTables",
+    "ProgressQuerySet",
+    "QuarantinedRow",
+    "SyncConfig",
+    "SyncPartition",
+    "SyncTable",
+    "Tombstone",
+    "clean",
+    "retry_delay",
+]

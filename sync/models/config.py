@@ -1,0 +1,108 @@
+"""A sync: one export, one schema, and what is done in cases of doubt."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import ClassVar
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.utils import timezone
+
+
+class BadRowPolicy(models.TextChoices):
+    """What becomes of rows that cannot be applied."""
+
+    STOP = "stop"
+    QUARANTINE = "quarantine"
+
+
+class EmptyText(models.TextChoices):
+    """What an empty cell of a text column is; a quoted empty one is always empty."""
+
+    NULL = "null"
+    EMPTY = "empty"
+
+
+class NewTables(models.TextChoices):
+    """What becomes of tables that appear in an export later."""
+
+    INCLUDE = "include"
+    ASK = "ask"
+
+
+class SyncConfig(models.Model):
+    """One export and the PostgreSQL schema that replicates it."""
+
+    name = models.CharField(max_length=100, unique=True)
+    location = models.TextField(help_text="The directory that holds the export.")
+    schema_name = models.CharField("schema", max_length=63, unique=True)
+    include = ArrayField(
+        models.TextField(),
+        default=list,
+        blank=True,
+        help_text="Globs of the tables to replicate; empty means all.",
+    )
+    exclude = ArrayField(
+        models.TextField(),
+        default=list,
+        blank=True,
+        help_text="Globs of the tables to leave out; they win.",
+    )
+    model_json = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="An uploaded model.json, to choose tables before the first folder.",
+    )
+    bad_rows = models.CharField(
+        max_length=10,
+        choices=BadRowPolicy,
+        default=BadRowPolicy.STOP,
+        help_text="A row that cannot be applied stops its table, or is set aside.",
+    )
+    max_bad_rows = models.PositiveIntegerField(
+        default=100, help_text="A table stops when so many rows are set aside."
+    )
+    empty_text = models.CharField(
+        max_length=10,
+        choices=EmptyText,
+        default=EmptyText.NULL,
+        help_text="What an empty cell of a text column is.",
+    )
+    new_tables = models.CharField(
+        max_length=10,
+        choices=NewTables,
+        default=NewTables.INCLUDE,
+        help_text="Tables that appear later come along, or wait for a yes.",
+    )
+    max_delete_share = models.PositiveSmallIntegerField(
+        default=50,
+        help_text="Per cent of a table that one load may delete unasked; 100 is all.",
+    )
+    paused = models.BooleanField(default=False)
+    marker = models.TextField(
+        blank=True, help_text="The open folder at the last look at the export."
+    )
+    checked_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        verbose_name = "sync"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def selects(self, entity: str) -> bool:
+        """Say whether the table is to be replicated; case does not matter."""
+
+        def matches(globs: list[str]) -> bool:
+            return any(fnmatchcase(entity.lower(), glob.lower()) for glob in globs)
+
+        return (not self.include or matches(self.include)) and not matches(self.exclude)
+
+    def record_check(self, marker: str) -> None:
+        """Remember that the export was looked at just now."""
+        self.marker = marker
+        self.checked_at = timezone.now()
+        self.save(update_fields=["marker", "checked_at"])

@@ -1,0 +1,186 @@
+"""The ledger: what became of each partition of each table."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import ClassVar, Self
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Greatest
+from django.utils import timezone
+
+from sync.errors import SyncError
+from sync.models.config import SyncConfig
+from sync.models.partition import SyncPartition
+from sync.models.text import clean
+from sync.target.merge import RowCounts
+
+# A permanent error is tried this often before the table waits for a person.
+ATTEMPTS_BEFORE_PARKING = 3
+FIRST_RETRY = timedelta(seconds=20)
+LAST_RETRY = timedelta(minutes=10)
+
+
+class ProgressQuerySet(models.QuerySet["DataSyncProgress"]):
+    """The transitions of progress rows, by conditional updates."""
+
+    def unapplied(self) -> Self:
+        """Return the backlog, in the order in which it must be applied."""
+        opened = SyncPartition.objects.filter(
+            config_id=models.OuterRef("config_id"), name=models.OuterRef("partition")
+        ).values("opened_at")
+        return (
+            self.exclude(copy_status=DataSyncProgress.Status.SUCCESS)
+            .annotate(opened_at=models.Subquery(opened))
+            .order_by("opened_at", "partition")
+        )
+
+    def begin_attempt(self) -> int:
+        """Count an attempt on every row; it counts also if the loader is killed."""
+        return self.update(
+            attempts=F("attempts") + 1,
+            started_at=timezone.now(),
+            finished_at=None,
+        )
+
+    def take_back_attempt(self) -> int:
+        """Undo ``begin_attempt`` for rows whose load did not come to them."""
+        return self.filter(~Q(copy_status=DataSyncProgress.Status.SUCCESS)).update(
+            attempts=Greatest(F("attempts") - 1, 0), started_at=None
+        )
+
+    def reset(self) -> int:
+        """Make rows that are not applied as new: they are tried again at once."""
+        return self.exclude(copy_status=DataSyncProgress.Status.SUCCESS).update(
+            copy_status=DataSyncProgress.Status.PENDING,
+            attempts=0,
+            next_attempt_at=None,
+            error_code="",
+            error_message="",
+            error_where="",
+            error_remedy="",
+        )
+
+    def record_failure(self, error: SyncError) -> bool:
+        """Record a failed attempt unless the row is a success; say whether it was.
+
+        Permanent errors are tried a few times before there is no next attempt.
+        """
+        row = self.exclude(copy_status=DataSyncProgress.Status.SUCCESS).first()
+        if row is None:
+            return False
+        enough = row.attempts >= ATTEMPTS_BEFORE_PARKING or error.needs_decision
+        last = error.permanent and enough
+        next_attempt_at = None if last else timezone.now() + retry_delay(row.attempts)
+        return bool(
+            self.exclude(copy_status=DataSyncProgress.Status.SUCCESS).update(
+                copy_status=DataSyncProgress.Status.FAILURE,
+                finished_at=timezone.now(),
+                next_attempt_at=next_attempt_at,
+                error_code=error.code,
+                error_message=clean(error.message),
+                error_where=clean(error.where),
+                error_remedy=clean(error.remedy),
+            )
+        )
+
+
+def retry_delay(attempts: int) -> timedelta:
+    """Return how long to wait after so many attempts: doubling, with jitter."""
+    doubled: timedelta = FIRST_RETRY * 2 ** min(max(attempts - 1, 0), 10)
+    return min(doubled, LAST_RETRY) * random.uniform(0.8, 1.2)  # noqa: S311
+
+
+class DataSyncProgress(models.Model):
+    """What became of one partition of one table."""
+
+    class Status(models.IntegerChoices):
+        PENDING = 0
+        SUCCESS = 1
+        FAILURE = 2
+
+    config = models.ForeignKey(
+        SyncConfig, on_delete=models.CASCADE, related_name="progress"
+    )
+    partition = models.TextField()
+    table_name = models.TextField(help_text="The entity's name in model.json.")
+    copy_status = models.SmallIntegerField(choices=Status, default=Status.PENDING)
+    rows_inserted = models.BigIntegerField(default=0)
+    rows_updated = models.BigIntegerField(default=0)
+    rows_deleted = models.BigIntegerField(default=0)
+    rows_unchanged = models.BigIntegerField(default=0)
+    rows_rejected = models.BigIntegerField(default=0)
+    rows_missing = models.BigIntegerField(default=0)
+    bytes = models.BigIntegerField(default=0)
+    attempts = models.IntegerField(default=0)
+    next_attempt_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    error_code = models.TextField(blank=True)
+    error_message = models.TextField(blank=True)
+    error_where = models.TextField(blank=True)
+    error_remedy = models.TextField(blank=True)
+
+    objects: ClassVar[models.Manager[DataSyncProgress]] = ProgressQuerySet.as_manager()
+
+    class Meta:
+        db_table = "data_sync_progress"
+        ordering: ClassVar = ["config", "partition", "table_name"]
+        verbose_name = "progress"
+        verbose_name_plural = "progress"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["config", "table_name", "partition"],
+                name="progress_once_per_partition",
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["config", "table_name"],
+                condition=~Q(copy_status=1),
+                name="progress_backlog",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.partition} {self.table_name}"
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether an attempt was begun and neither succeeded nor failed."""
+        return self.copy_status == self.Status.PENDING and self.attempts > 0
+
+    def record_success(self, counts: RowCounts, size: int) -> None:
+        """Record that the partition is applied; part of the load's transaction."""
+        self.copy_status = self.Status.SUCCESS
+        self.rows_inserted = counts.inserted
+        self.rows_updated = counts.updated
+        self.rows_deleted = counts.deleted
+        self.rows_unchanged = counts.unchanged
+        self.rows_rejected = counts.rejected
+        self.rows_missing = counts.missing
+        self.bytes = size
+        self.finished_at = timezone.now()
+        self.next_attempt_at = None
+        self.error_code = self.error_message = ""
+        self.error_where = self.error_remedy = ""
+        self.save(
+            update_fields=[
+                "copy_status",
+                "rows_inserted",
+                "rows_updated",
+                "rows_deleted",
+                "rows_unchanged",
+                "rows_rejected",
+                "rows_missing",
+                "bytes",
+                "finished_at",
+                "next_attempt_at",
+                "error_code",
+                "error_message",
+                "error_where",
+                "error_remedy",
+            ]
+        )

@@ -1,0 +1,226 @@
+"""The tables of an export, their deletes, and their rows that were set aside."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from sync.models.config import BadRowPolicy, SyncConfig
+from sync.models.progress import DataSyncProgress, ProgressQuerySet
+from sync.models.text import clean
+from sync.target.tables import Column, Table
+
+
+class SyncTable(models.Model):
+    """One entity of an export and its table in the target."""
+
+    class State(models.TextChoices):
+        ACTIVE = "active"
+        PAUSED = "paused"
+        PARKED = "parked"
+        HELD = "held"
+        NEW = "new"
+
+    config = models.ForeignKey(
+        SyncConfig, on_delete=models.CASCADE, related_name="tables"
+    )
+    entity = models.TextField()
+    target_name = models.CharField("table", max_length=63)
+    state = models.CharField(max_length=10, choices=State, default=State.ACTIVE)
+    last_partition = models.TextField(blank=True)
+    columns = models.JSONField(
+        default=list,
+        help_text="Attribute, column and type of every column that dvsync made.",
+    )
+    attributes = models.JSONField(
+        default=list, help_text="Name and data type of the newest model's attributes."
+    )
+    followed = models.BooleanField(
+        default=True, help_text="Its partitions are recorded, to be applied."
+    )
+    base_partition = models.TextField(
+        blank=True, help_text="The partition in which the newest full copy begins."
+    )
+    initial_sync = models.TextField(
+        blank=True, help_text="When the source says that the full copy was complete."
+    )
+    absent = models.BooleanField(
+        default=False, help_text="The newest model no longer has the table."
+    )
+    refresh_reason = models.TextField(
+        blank=True, help_text="Why the table needs to be refreshed, if it does."
+    )
+    approved_partition = models.TextField(
+        blank=True, help_text="The partition that may delete as much as it likes."
+    )
+    filled_from = models.TextField(
+        blank=True, help_text="The partition from which a refresh filled the table."
+    )
+
+    class Meta:
+        ordering: ClassVar = ["config", "entity"]
+        verbose_name = "table"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["config", "entity"], name="table_once_per_config"
+            ),
+            models.UniqueConstraint(
+                fields=["config", "target_name"], name="target_name_once_per_config"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.entity
+
+    @property
+    def progress(self) -> ProgressQuerySet:
+        """Return the progress rows of this table."""
+        return DataSyncProgress.objects.filter(
+            config_id=self.config_id, table_name=self.entity
+        )
+
+    @property
+    def label(self) -> str:
+        """Return schema and name of the target, for people."""
+        return f"{self.config.schema_name}.{self.target_name}"
+
+    def target(self) -> Table:
+        """Return the target table as dvsync last made it."""
+        columns = tuple(Column(*column) for column in self.columns)
+        return Table(self.config.schema_name, self.target_name, columns)
+
+    def room_for_bad_rows(self) -> int | None:
+        """Return how many rows more may be set aside; None when none ever is."""
+        if self.config.bad_rows == BadRowPolicy.STOP:
+            return None
+        taken = self.quarantined.filter(state=QuarantinedRow.State.OPEN).count()
+        return max(0, self.config.max_bad_rows - taken)
+
+    def record_columns(self, columns: tuple[Column, ...]) -> None:
+        """Remember the columns that the target table has from now on."""
+        self.columns = [[c.attribute, c.name, c.type] for c in columns]
+        self.save(update_fields=["columns"])
+
+    def record_load(self, partition: str) -> None:
+        """Remember the newest applied partition; a parked table is active again."""
+        opened = dict(
+            self.config.partitions.filter(
+                name__in=[partition, self.last_partition]
+            ).values_list("name", "opened_at")
+        )
+        if opened.get(self.last_partition, opened[partition]) <= opened[partition]:
+            self.last_partition = partition
+        self.approved_partition = ""
+        self.save(update_fields=["last_partition", "approved_partition"])
+        self._move_state(self.State.PARKED, self.State.ACTIVE)
+
+    def record_refresh(self, first: str, last: str) -> None:
+        """Remember that the table was filled anew from one partition to another.
+
+        A table that was parked or held goes on.
+        """
+        self.filled_from, self.last_partition = first, last
+        self.refresh_reason = self.approved_partition = ""
+        self.save(
+            update_fields=[
+                "filled_from",
+                "last_partition",
+                "refresh_reason",
+                "approved_partition",
+            ]
+        )
+        self._move_state(self.State.PARKED, self.State.ACTIVE)
+        self._move_state(self.State.HELD, self.State.ACTIVE)
+
+    def park(self) -> None:
+        """Let the table wait for a person, unless it is paused or held."""
+        self._move_state(self.State.ACTIVE, self.State.PARKED)
+
+    def hold(self) -> None:
+        """Let the table wait until a person approves its deletes."""
+        self._move_state(self.State.ACTIVE, self.State.HELD)
+        self._move_state(self.State.PARKED, self.State.HELD)
+
+    def approve(self, partition: str) -> None:
+        """Let a held table go on; this partition may delete what it wants to."""
+        self.approved_partition = partition
+        self.save(update_fields=["approved_partition"])
+        self._move_state(self.State.HELD, self.State.ACTIVE)
+
+    def accept(self) -> None:
+        """Replicate a table that the policy asked about."""
+        self._move_state(self.State.NEW, self.State.ACTIVE)
+
+    def resume(self) -> None:
+        """Let a parked table go on."""
+        self._move_state(self.State.PARKED, self.State.ACTIVE)
+
+    def need_refresh(self, reason: str) -> None:
+        """Remember that the table is not sure to be right without a refresh."""
+        self.refresh_reason = clean(reason)
+        self.save(update_fields=["refresh_reason"])
+
+    def _move_state(self, old: State, new: State) -> None:
+        if SyncTable.objects.filter(pk=self.pk, state=old).update(state=new):
+            self.state = new
+
+
+class Tombstone(models.Model):
+    """The remembered key and version of a deleted row; written by the merge alone.
+
+    ``version`` is -1 when none was known.
+    """
+
+    pk = models.CompositePrimaryKey("table_id", "key")
+    # No constraint: it would cost time on every delete, and lock the table's row.
+    table = models.ForeignKey(SyncTable, on_delete=models.CASCADE, db_constraint=False)
+    key = ArrayField(models.TextField())
+    version = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return ", ".join(self.key)
+
+
+class QuarantinedRow(models.Model):
+    """A row that could not be applied and was set aside, as the file has it."""
+
+    class State(models.TextChoices):
+        OPEN = "open"
+        APPLIED = "applied"
+        DISMISSED = "dismissed"
+
+    table = models.ForeignKey(
+        SyncTable, on_delete=models.CASCADE, related_name="quarantined"
+    )
+    partition = models.TextField()
+    file = models.TextField()
+    line = models.BigIntegerField()
+    column = models.TextField(blank=True, help_text="The attribute at fault, if known.")
+    raw = models.BinaryField(help_text="The row's bytes, without its line end.")
+    code = models.TextField()
+    reason = models.TextField()
+    state = models.CharField(max_length=10, choices=State, default=State.OPEN)
+    attributes = models.JSONField(
+        default=list, help_text="Name and data type of the columns it is read with."
+    )
+    least_width = models.IntegerField(
+        help_text="How many cells the row must have at the least."
+    )
+    found_at = models.DateTimeField(default=timezone.now)
+    decided_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["table", "partition", "file", "line"]
+        verbose_name = "quarantined row"
+        indexes: ClassVar = [
+            models.Index(
+                fields=["table"], condition=Q(state="open"), name="quarantine_open"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.partition}/{self.table.entity}/{self.file}, line {self.line}"
