@@ -5,6 +5,27 @@ from __future__ import annotations
 import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.state import StateApps
+
+
+def begin_at_the_first_partition(
+    apps: StateApps, schema_editor: BaseDatabaseSchemaEditor
+) -> None:
+    """Take the first partition that was read for the base of every table so far.
+
+    What was gone before it was no loss to them then, and is none now.
+    """
+    partitions = apps.get_model("sync", "SyncPartition").objects
+    for table in apps.get_model("sync", "SyncTable").objects.all():
+        first = (
+            partitions.filter(config_id=table.config_id, state="ready")
+            .order_by("opened_at")
+            .first()
+        )
+        if first is not None:
+            table.base_partition = first.name
+            table.save(update_fields=["base_partition"])
 
 
 class Migration(migrations.Migration):
@@ -202,5 +223,8 @@ class Migration(migrations.Migration):
                     )
                 ],
             },
+        ),
+        migrations.RunPython(
+            begin_at_the_first_partition, migrations.RunPython.noop, elidable=True
         ),
     ]
