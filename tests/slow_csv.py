@@ -70,8 +70,8 @@ def slow_value(cell: bytes) -> bytes:
     return value
 
 
-def slow_words(value: bytes) -> set[bytes]:
+def slow_words(value: bytes) -> list[bytes]:
     """Return the runs of letters in a value, in lower case."""
     letters = (chr(byte) if chr(byte).isascii() else " " for byte in value)
     plain = "".join(c if c.isalpha() else " " for c in letters)
-    return {word.encode() for word in plain.lower().split()}
+    return [word.encode() for word in plain.lower().split()]

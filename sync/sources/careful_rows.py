@@ -224,25 +224,23 @@ def records(blocks: Iterable[bytes]) -> Iterator[RawRecord]:
 
     Raises ``RecordTooLongError`` rather than to hold an endless one.
     """
-    pieces: list[bytes] = []
-    size, line, newlines, inside = 0, 1, 0, False
+    # Not a list of pieces: there are millions in text of nothing but line ends.
+    held = bytearray()
+    line, newlines, inside = 1, 0, False
     for piece, end in _pieces(blocks):
         inside ^= piece.count(b'"') % 2 == 1
-        pieces.append(piece)
-        size += len(piece) + len(end)
-        if size > MAX_RECORD:
+        if len(held) + len(piece) + len(end) > MAX_RECORD:
             raise RecordTooLongError(line)
-        if not end:
-            continue
-        # A carriage return inside quotes begins no line for any editor.
-        newlines += not inside or b"\n" in end
-        if inside:
-            pieces.append(end)
-            continue
-        yield RawRecord(line, b"".join(pieces))
-        line, newlines, size, pieces = line + newlines, 0, 0, []
-    if any(pieces):
-        yield RawRecord(line, b"".join(pieces), closed=not inside, ended=False)
+        if end and not inside:
+            yield RawRecord(line, bytes(held) + piece)
+            line, newlines, held = line + newlines + 1, 0, bytearray()
+        else:
+            held += piece
+            held += end
+            # A carriage return inside quotes begins no line for any editor.
+            newlines += b"\n" in end
+    if held:
+        yield RawRecord(line, bytes(held), closed=not inside, ended=False)
 
 
 def _pieces(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
