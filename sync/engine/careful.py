@@ -24,6 +24,7 @@ from sync.sources.careful_rows import (
 )
 from sync.sources.csv_rows import record_at
 from sync.target.staging import CopyRefusedError, Staging
+from sync.target.types import BOOLEAN, sql_type
 
 PIECE_BYTES = 1024 * 1024
 PIECE_ROWS = 2000
@@ -55,9 +56,9 @@ def copy_carefully(
     total = 0
     left = bad_rows.left
     try:
-        for piece in _pieces(
-            copier.undecided(checked_rows(blocks, widths, time_columns))
-        ):
+        booleans = boolean_columns(entity)
+        rows_of_file = checked_rows(blocks, widths, time_columns, booleans)
+        for piece in _pieces(copier.undecided(rows_of_file)):
             total += len(piece)
             if isinstance(piece[0], BadRow):
                 copier.reject_found(piece[0])
@@ -73,6 +74,15 @@ def copy_carefully(
             where=f"{path}, line {error.line + first_line - 1}",
         ) from error
     return total + bad_rows.left - left
+
+
+def boolean_columns(entity: Entity) -> frozenset[int]:
+    """Return the positions of the columns that hold booleans."""
+    return frozenset(
+        index
+        for index, attribute in enumerate(entity.attributes)
+        if sql_type(attribute.data_type) == BOOLEAN
+    )
 
 
 def _pieces(rows: Iterable[Row | BadRow]) -> Iterator[list[Row | BadRow]]:

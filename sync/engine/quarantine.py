@@ -94,7 +94,7 @@ def _apply(table: SyncTable, row: QuarantinedRow) -> RowCounts:
     copy_carefully(
         staging,
         path,
-        [bytes(row.raw)],
+        [_as_read(row)],
         entity,
         Widths(len(attributes), row.least_width),
         time_columns(entity),
@@ -114,6 +114,11 @@ def _apply(table: SyncTable, row: QuarantinedRow) -> RowCounts:
     counts = merge.choose(rows)
     merge.apply(counts, rows)
     return counts[0]
+
+
+def _as_read(row: QuarantinedRow) -> bytes:
+    """Return the row's bytes; one that may have been cut still has no line end."""
+    return bytes(row.raw) + (b"" if row.code == "bad_row" else b"\n")
 
 
 def _move_count(row: QuarantinedRow, counts: RowCounts) -> None:

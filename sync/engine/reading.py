@@ -11,18 +11,21 @@ from dataclasses import dataclass, field
 
 from sync import faultpoints
 from sync.engine.bad_rows import BadRows
-from sync.engine.careful import copy_carefully
+from sync.engine.careful import boolean_columns, copy_carefully
 from sync.engine.control import Control
 from sync.errors import SourceError
 from sync.model_json import Entity
 from sync.sources.base import Source, TableFile
 from sync.sources.careful_rows import (
+    MAX_RECORD,
     RecordTooLongError,
     Widths,
-    WordWatch,
+    cut_boolean,
     first_time_word,
+    records,
 )
 from sync.sources.csv_rows import RecordCounter, blocks
+from sync.sources.time_words import WordWatch
 from sync.target.staging import CopyRefusedError, Staging
 from sync.target.types import TIME_TYPES, sql_type
 
@@ -89,9 +92,21 @@ class Reader:
         except CopyRefusedError as refused:
             raise _NeedsCareError from refused
         stream.check()
-        if copied != counter.total or (words.suspicious and self._has_word(file)):
+        if (
+            copied != counter.total
+            or (counter.open_end and self._may_be_cut(stream, counter.open_bytes))
+            or (words.suspicious and self._has_word(file))
+        ):
             raise _NeedsCareError
         return copied
+
+    def _may_be_cut(self, stream: _Stream, length: int) -> bool:
+        """Say whether the last row, which has no line end, may have been cut."""
+        if length > MAX_RECORD:
+            return True
+        columns = boolean_columns(self.entity)
+        last = records([stream.tail(length)])
+        return any(cut_boolean(record, columns) is not None for record in last)
 
     def _has_word(self, file: TableFile) -> bool:
         again = _Stream(self.source, file, Control(), self.table_id)
@@ -144,11 +159,16 @@ class _Stream:
                     faultpoints.reach("block_copied")
                 self._end = raw.tell()
             except OSError as error:
-                raise SourceError(
-                    "file_unreadable",
-                    f"{self._file.path} cannot be read: {error.strerror}",
-                    where=self._file.path,
-                ) from error
+                raise self._unreadable(error) from error
+
+    def tail(self, length: int) -> bytes:
+        """Return the last bytes of the file again."""
+        with self._source.open(self._file) as raw:
+            try:
+                raw.seek(self._file.size - length)
+                return b"".join(blocks(raw))
+            except OSError as error:
+                raise self._unreadable(error) from error
 
     def check(self) -> None:
         """Refuse a file of another size than was listed."""
@@ -160,3 +180,8 @@ class _Stream:
                 "was read",
                 where=path,
             )
+
+    def _unreadable(self, error: OSError) -> SourceError:
+        path = self._file.path
+        message = f"{path} cannot be read: {error.strerror}"
+        return SourceError("file_unreadable", message, where=path)

@@ -94,5 +94,5 @@ class Source(Protocol):
         ...
 
     def open(self, file: TableFile) -> AbstractContextManager[BinaryIO]:
-        """Open a file for reading; unbuffered bytes."""
+        """Open a file for reading; unbuffered bytes, at any place of it."""
         ...

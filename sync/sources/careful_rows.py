@@ -10,24 +10,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from sync.sources.time_words import is_word, may_hold_word
 
 # A longer record is refused rather than held in memory.
 MAX_RECORD = 16 * 1024 * 1024
 
-# PostgreSQL takes these for a time: mostly that of the load, never one of the source.
-_WORDS = tuple(b"now today tomorrow yesterday epoch infinity allballs".split())
-_WORD = re.compile(rb"(?<![a-z])(?:" + b"|".join(_WORDS) + rb")(?![a-z])")
-# PostgreSQL reads no longer text as a time, blanks aside.
-_LONGEST_TIME = 128
-_OVERLAP = 32
 # An hour over 12 does not need AM or PM, which PostgreSQL then refuses.
 _HALF_DAY = re.compile(
     rb"^(\D*\d+/\d+/\d+\s+(?:1[3-9]|2[0-4]):\d\d:\d\d(?:\.\d+)?)\s*[ap]m(\D*)$", re.I
 )
 _MAY_BE_HALF_DAY = re.compile(rb"\s(?:1[3-9]|2[0-4]):\d\d:\d\d[\d.]*\s*[ap]m", re.I)
-_SEPARATOR = re.compile(rb'[,"\n\r]')
 _LINE_END = re.compile(rb"\r\n?|\n")
+# PostgreSQL takes any beginning of them: a cut ``True`` would still be true.
+_BOOLEANS = frozenset(b"true false 1 0".split()) | {b""}
 
 
 @dataclass(frozen=True)
@@ -42,12 +39,14 @@ class Widths:
 class RawRecord:
     """One record: the line it begins on, from 1, and its bytes without line end.
 
-    ``closed`` is false for a last record that ends inside quotes.
+    A last record may lack its line end: then ``ended`` is false. ``closed`` is false
+    for one that ends inside quotes.
     """
 
     line: int
     raw: bytes
     closed: bool = True
+    ended: bool = True
 
     def cells(self) -> list[bytes]:
         """Return its cells as they are written, quotes included."""
@@ -86,74 +85,48 @@ class RecordTooLongError(Exception):
 
 
 def checked_rows(
-    blocks: Iterable[bytes], widths: Widths, time_columns: Collection[int]
+    blocks: Iterable[bytes],
+    widths: Widths,
+    time_columns: Collection[int],
+    boolean_columns: Collection[int] = (),
 ) -> Iterator[Row | BadRow]:
     """Check every record of a file, in order; PostgreSQL still judges the values.
 
     A row after a wider one is bad: a file's rows only ever grow. ``time_columns``
-    are the positions of the columns that hold dates and times. Raises
+    are the positions of the columns that hold dates and times. A last row without a
+    line end is bad when a cell of ``boolean_columns`` may have been cut. Raises
     ``RecordTooLongError``.
     """
     widest = 0
     for record in records(blocks):
-        row = _check(record, widths, widest, time_columns)
+        row = _shaped(record, widths, widest)
         if isinstance(row, Row):
             widest = max(widest, row.width)
+            row = _check_values(row, time_columns, boolean_columns)
         yield row
+
+
+def cut_boolean(record: RawRecord, columns: Collection[int]) -> int | None:
+    """Return the first column whose boolean may be cut, in a row without line end."""
+    if record.ended:
+        return None
+    cells = record.cells()
+    for column in sorted(columns):
+        if column < len(cells) and _bare(cells[column]).lower() not in _BOOLEANS:
+            return column
+    return None
 
 
 def first_time_word(blocks: Iterable[bytes], time_columns: Collection[int]) -> bool:
     """Say whether a cell of the time columns holds a word such as ``now``."""
     return any(
-        _WORD.search(record.raw.lower())
+        may_hold_word(record.raw)
         and _bad_time(record.cells(), time_columns) is not None
         for record in records(blocks)
     )
 
 
-class WordWatch:
-    """Says whether bytes may hold a word for a time; fed block by block.
-
-    It errs on the side of yes: where it says no, no cell is one.
-    """
-
-    def __init__(self) -> None:
-        self.suspicious = False
-        self._tail = b""
-
-    def feed(self, block: bytes) -> None:
-        """Take the next bytes of the file."""
-        if self.suspicious:
-            return
-        lower = (self._tail + block).lower()
-        self._tail = lower[-_OVERLAP:]
-        self.suspicious = any(
-            _could_be_time(lower, position, len(word))
-            for word in _WORDS
-            for position in _positions(lower, word)
-        )
-
-
-def _positions(text: bytes, word: bytes) -> Iterator[int]:
-    position = text.find(word)
-    while position >= 0:
-        yield position
-        position = text.find(word, position + 1)
-
-
-def _could_be_time(text: bytes, position: int, length: int) -> bool:
-    """Say whether a word that was found stands alone, in a cell short enough."""
-    end = position + length
-    if text[position - 1 : position].isalpha() or text[end : end + 1].isalpha():
-        return False
-    before = _SEPARATOR.split(text[max(0, position - 1024) : position])[-1]
-    after = _SEPARATOR.split(text[position : position + 1024], maxsplit=1)[0]
-    return len(b" ".join((before + after).split())) <= _LONGEST_TIME
-
-
-def _check(
-    record: RawRecord, widths: Widths, widest: int, time_columns: Collection[int]
-) -> Row | BadRow:
+def _shaped(record: RawRecord, widths: Widths, widest: int) -> Row | BadRow:
     raw = record.raw
     if not record.closed:
         return BadRow(record, "bad_row", "The row ends inside a quoted value")
@@ -165,15 +138,25 @@ def _check(
         raw, width = raw[:-1], widths.full
     if width > widths.full or width < max(widths.least, widest) or raw == b"\\.":
         return BadRow(record, "bad_row", _width_message(width, widest, widths))
+    return Row(record, width, raw, trimmed)
+
+
+def _check_values(
+    row: Row, time_columns: Collection[int], boolean_columns: Collection[int]
+) -> Row | BadRow:
+    record, raw = row.record, row.data
+    # First, so that a row that is cut never counts as one with a bad value.
+    if (cut := cut_boolean(record, boolean_columns)) is not None:
+        return BadRow(record, "bad_row", "The last row is cut", cut)
     if _MAY_BE_HALF_DAY.search(raw):
-        raw = _without_half_days(raw, time_columns)
-    if _WORD.search(raw.lower()):
+        row = replace(row, data=_without_half_days(raw, time_columns))
+    if may_hold_word(raw):
         column = _bad_time(_split(raw), time_columns)
         if column is not None:
             said = record.cells()[column].decode(errors="replace")[:100]
             message = f"{said} is no time: it would be that of the load"
             return BadRow(record, "bad_value", message, column)
-    return Row(record, width, raw, trimmed)
+    return row
 
 
 def _unreadable(record: RawRecord) -> BadRow | None:
@@ -205,9 +188,16 @@ def _without_half_days(raw: bytes, time_columns: Collection[int]) -> bytes:
 
 def _bad_time(cells: list[bytes], time_columns: Collection[int]) -> int | None:
     for column in sorted(time_columns):
-        if column < len(cells) and _WORD.search(cells[column].lower()):
+        if column < len(cells) and is_word(cells[column]):
             return column
     return None
+
+
+def _bare(cell: bytes) -> bytes:
+    """Return a cell without the quotes around it, if it has both."""
+    if len(cell) > 1 and cell.startswith(b'"') and cell.endswith(b'"'):
+        return cell[1:-1]
+    return cell
 
 
 def _width(raw: bytes) -> int:
@@ -234,25 +224,23 @@ def records(blocks: Iterable[bytes]) -> Iterator[RawRecord]:
 
     Raises ``RecordTooLongError`` rather than to hold an endless one.
     """
-    pieces: list[bytes] = []
-    size, line, newlines, inside = 0, 1, 0, False
+    # Not a list of pieces: there are millions in text of nothing but line ends.
+    held = bytearray()
+    line, newlines, inside = 1, 0, False
     for piece, end in _pieces(blocks):
         inside ^= piece.count(b'"') % 2 == 1
-        pieces.append(piece)
-        size += len(piece) + len(end)
-        if size > MAX_RECORD:
+        if len(held) + len(piece) + len(end) > MAX_RECORD:
             raise RecordTooLongError(line)
-        if not end:
-            continue
-        # A carriage return inside quotes begins no line for any editor.
-        newlines += not inside or b"\n" in end
-        if inside:
-            pieces.append(end)
-            continue
-        yield RawRecord(line, b"".join(pieces))
-        line, newlines, size, pieces = line + newlines, 0, 0, []
-    if any(pieces):
-        yield RawRecord(line, b"".join(pieces), closed=not inside)
+        if end and not inside:
+            yield RawRecord(line, bytes(held) + piece)
+            line, newlines, held = line + newlines + 1, 0, bytearray()
+        else:
+            held += piece
+            held += end
+            # A carriage return inside quotes begins no line for any editor.
+            newlines += b"\n" in end
+    if held:
+        yield RawRecord(line, bytes(held), closed=not inside, ended=False)
 
 
 def _pieces(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:

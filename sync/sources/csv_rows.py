@@ -1,4 +1,4 @@
-"""Records of a raw CSV file: counting them, and finding the n-th again.
+"""Records of a raw CSV file: counting them, and which one COPY means.
 
 A record ends at a newline outside quotes. Every quote character switches between
 inside and outside, also in the middle of a cell: PostgreSQL's COPY reads CSV in
@@ -7,16 +7,11 @@ the same way, so that both count alike.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
 
 BLOCK = 64 * 1024
 BOM = b"\xef\xbb\xbf"
-# More of a record than this is not needed to say what is wrong with it.
-RECORD_SHOWN = 100_000
 
 _ALL_BUT_STRUCTURE = bytes(set(range(256)) - set(b'"\n'))
 
@@ -32,6 +27,9 @@ class RecordCounter:
         self.ended = 0
         self.inside = False
         self.open_end = False
+        self._size = 0
+        # The last block in which a record ended: its offset, and how it began.
+        self._latest = (0, b"", False)
 
     def feed(self, block: bytes) -> None:
         """Take the next bytes of the file."""
@@ -39,7 +37,10 @@ class RecordCounter:
             return
         parts = block.translate(None, _ALL_BUT_STRUCTURE).split(b'"')
         # Without other bytes, the length of a part is its number of newlines.
-        self.ended += sum(map(len, parts[self.inside :: 2]))
+        if ended := sum(map(len, parts[self.inside :: 2])):
+            self.ended += ended
+            self._latest = (self._size, block, self.inside)
+        self._size += len(block)
         self.inside ^= (len(parts) - 1) % 2 == 1
         self.open_end = self.inside or not block.endswith(b"\n")
 
@@ -48,21 +49,19 @@ class RecordCounter:
         """Records so far; a last one without its newline counts."""
         return self.ended + self.open_end
 
-
-@dataclass(frozen=True)
-class Record:
-    """One record of a file: the line it begins on, from 1, and its first bytes."""
-
-    line: int
-    raw: bytes
-
-    def cells(self) -> list[str]:
-        """Return its cells as text; undecodable bytes are shown replaced."""
-        text = self.raw.decode("utf-8", errors="replace")
-        try:
-            return next(csv.reader(io.StringIO(text, newline="")), [])
-        except csv.Error:
-            return []
+    @property
+    def open_bytes(self) -> int:
+        """Bytes so far of a last record that has no line end; 0 without one."""
+        if not self.open_end:
+            return 0
+        offset, block, inside = self._latest
+        end = len(block)
+        for index, part in reversed([*enumerate(block.split(b'"'))]):
+            start = end - len(part)
+            if index % 2 == inside and (found := part.rfind(b"\n")) >= 0:
+                return self._size - offset - start - found - 1
+            end = start - 1
+        return self._size
 
 
 def blocks(stream: BinaryIO) -> Iterator[bytes]:
@@ -74,21 +73,6 @@ def blocks(stream: BinaryIO) -> Iterator[bytes]:
     while block:
         yield block
         block = stream.read(BLOCK)
-
-
-def find_record(stream: BinaryIO, number: int) -> Record | None:
-    """Return the ``number``-th record of a file, from 1, or None past its end."""
-    counter, line = RecordCounter(), 1
-    source = blocks(stream)
-    for block in source:
-        before, inside = counter.ended, counter.inside
-        counter.feed(block)
-        if counter.ended >= number - 1:
-            start, newlines = _nth_end(block, number - 1 - before, inside)
-            raw = _first_record(block[start:], source)
-            return Record(line + newlines, raw) if raw else None
-        line += block.count(b"\n")
-    return None
 
 
 def record_at(stream: BinaryIO, copy_line: int) -> int:
@@ -145,29 +129,3 @@ def _pieces(block: bytes) -> Iterator[bytes]:
         start = newline + 1
     if start < len(block):
         yield block[start:]
-
-
-def _nth_end(block: bytes, number: int, inside: bool) -> tuple[int, int]:
-    """Return offset and newlines up to where the ``number``-th record ends."""
-    newlines = offset = 0
-    while number > 0:
-        newline = block.index(b"\n", offset)
-        inside ^= block.count(b'"', offset, newline) % 2 == 1
-        offset = newline + 1
-        newlines += 1
-        number -= not inside
-    return offset, newlines
-
-
-def _first_record(rest: bytes, source: Iterator[bytes]) -> bytes:
-    """Return the first record, with its line end, or its first bytes."""
-    while True:
-        counter = RecordCounter()
-        counter.feed(rest)
-        if counter.ended:
-            end, _ = _nth_end(rest, 1, inside=False)
-            return rest[: min(end, RECORD_SHOWN)]
-        block = next(source, b"") if len(rest) < RECORD_SHOWN else b""
-        if not block:
-            return rest[:RECORD_SHOWN]
-        rest += block

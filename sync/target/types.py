@@ -7,6 +7,7 @@ from psycopg import sql
 from sync.model_json import DATA_TYPES, type_key
 
 TEXT = "text"
+BOOLEAN = "boolean"
 TIMESTAMP = "timestamp with time zone"
 TIME_TYPES = frozenset({TIMESTAMP, "date", "time without time zone"})
 
@@ -30,7 +31,7 @@ _TYPES = {
     "decimal": "numeric",
     "double": "double precision",
     "float": "double precision",
-    "boolean": "boolean",
+    "boolean": BOOLEAN,
     "dateTime": TIMESTAMP,
     "dateTimeOffset": TIMESTAMP,
     "timestamp": TIMESTAMP,

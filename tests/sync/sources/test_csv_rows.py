@@ -1,4 +1,4 @@
-"""Counting the records of raw CSV, and finding one again."""
+"""Counting the records of raw CSV, and where the last one began."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import io
 import tracemalloc
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -15,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sync.sources import csv_rows
-from sync.sources.csv_rows import RecordCounter, blocks, find_record
+from sync.sources.csv_rows import RecordCounter, blocks
 
 DATA = Path(__file__).parents[2] / "data"
 BOM = b"\xef\xbb\xbf"
@@ -274,162 +273,3 @@ class TestBlocks:
         next(blocks(cast("BinaryIO", stream)))
 
         assert len(stream._rest) == 990
-
-
-class TestFinding:
-    @given(files(), block_sizes, block_sizes, st.booleans())
-    @patching
-    def test_every_record_is_found_with_its_line_and_bytes(
-        self,
-        monkeypatch: pytest.MonkeyPatch,
-        file: tuple[bytes, list[bytes]],
-        size: int,
-        step: int,
-        marked: bool,
-    ) -> None:
-        data, written = file
-        size, step = (max(size, 3), max(step, 3)) if marked else (size, step)
-        monkeypatch.setattr(csv_rows, "BLOCK", size)
-        line = 1
-
-        for number, raw in enumerate(written, 1):
-            found = find_record(trickle(BOM * marked + data, step), number)
-
-            assert found is not None
-            assert found.line == line
-            assert found.raw.rstrip(b"\r\n") == raw.rstrip(b"\r\n")
-            line += raw.count(b"\n")
-
-    @given(files(), block_sizes)
-    @patching
-    def test_the_cells_of_a_record_are_those_that_python_reads(
-        self,
-        monkeypatch: pytest.MonkeyPatch,
-        file: tuple[bytes, list[bytes]],
-        size: int,
-    ) -> None:
-        data, _ = file
-        monkeypatch.setattr(csv_rows, "BLOCK", size)
-
-        for number, cells in enumerate(rows_of_python(data), 1):
-            found = find_record(trickle(data, 64), number)
-
-            assert found is not None
-            assert found.cells() == cells
-
-    @given(files(), block_sizes, st.integers(1, 5))
-    @patching
-    def test_there_is_no_record_past_the_end(
-        self,
-        monkeypatch: pytest.MonkeyPatch,
-        file: tuple[bytes, list[bytes]],
-        size: int,
-        beyond: int,
-    ) -> None:
-        data, written = file
-        monkeypatch.setattr(csv_rows, "BLOCK", size)
-
-        assert find_record(trickle(data, 64), len(written) + beyond) is None
-
-    @given(files(), block_sizes, st.integers(1, 30))
-    @patching
-    def test_a_long_record_is_shown_by_its_own_first_bytes(
-        self,
-        monkeypatch: pytest.MonkeyPatch,
-        file: tuple[bytes, list[bytes]],
-        size: int,
-        shown: int,
-    ) -> None:
-        data, written = file
-        monkeypatch.setattr(csv_rows, "BLOCK", size)
-        monkeypatch.setattr(csv_rows, "RECORD_SHOWN", shown)
-
-        for number, raw in enumerate(written, 1):
-            found = find_record(trickle(data, 64), number)
-
-            assert found is not None
-            assert raw.startswith(found.raw.rstrip(b"\r\n"))
-            assert len(found.raw.rstrip(b"\r\n")) >= min(
-                len(raw.rstrip(b"\r\n")), shown
-            )
-
-    def test_a_record_is_found_without_those_after_it(self) -> None:
-        """With the real sizes: it begins in one block and ends in the next."""
-        before, wanted = b"1," + b"a" * 10_000, b"2," + b"b" * 60_000
-        after = b"".join(b"3,%d\n" % n for n in range(30_000))
-
-        found = find_record(
-            trickle(before + b"\n" + wanted + b"\n" + after, 1 << 20), 2
-        )
-
-        assert found is not None
-        assert found.raw.rstrip(b"\n") == wanted
-
-    def test_quotes_in_the_middle_of_cells_are_followed(self) -> None:
-        data = b'1,a"b\nc"d\n2,x\n'
-
-        found = find_record(trickle(data, 64), 2)
-
-        assert found is not None
-        assert (found.line, found.raw.strip()) == (3, b"2,x")
-
-    def test_a_record_cut_in_its_quotes_is_found(self) -> None:
-        found = find_record(trickle(b'1,x\n2,"cut\nhere', 64), 2)
-
-        assert found is not None
-        assert (found.line, found.raw) == (2, b'2,"cut\nhere')
-
-    def test_bytes_that_are_not_utf8_are_kept_and_shown_replaced(self) -> None:
-        found = find_record(trickle(b"1,a\xffb\n", 64), 1)
-
-        assert found is not None
-        assert found.raw.strip() == b"1,a\xffb"
-        assert found.cells() == ["1", "a\ufffdb"]
-
-    @pytest.mark.parametrize(
-        "raw", [b"\0", b"1,\0x", b'"cut', b"a\rb,c", b"\n", b'"a"b,c', b"x" * 200_000]
-    )
-    def test_the_cells_of_any_record_can_be_shown(self, raw: bytes) -> None:
-        found = find_record(trickle(raw, 1 << 20), 1)
-
-        assert found is not None
-        assert isinstance(found.cells(), list)
-
-    def test_a_cell_over_pythons_own_limit_is_shown(self) -> None:
-        """One of 131,072 characters is refused by Python's csv module."""
-        data = b'1,"' + b"x" * 500_000 + b'"\n'
-
-        found = find_record(trickle(data, 1 << 20), 1)
-
-        assert found is not None
-        assert found.cells()[0] == "1"
-
-    def test_there_is_nothing_to_find_in_an_empty_file(self) -> None:
-        assert find_record(trickle(b"", 64), 1) is None
-
-    @pytest.mark.parametrize("number", [1, 2, 3])
-    def test_memory_does_not_grow_with_a_huge_record(self, number: int) -> None:
-        stream = endless(b'1,a\n2,"', b'x""\n' * 16_384, 64 * 2**20, b'"\n3,b\n')
-
-        peak = peak_of(lambda: find_record(stream, number))
-
-        assert peak < 8 * 2**20
-
-    def test_the_record_after_a_huge_one_has_its_line(self) -> None:
-        lines = 64 * 2**20 // 4
-        stream = endless(b'1,a\n2,"', b'x""\n' * 16_384, 64 * 2**20, b'"\n3,b\n')
-
-        found = find_record(stream, 3)
-
-        assert found is not None
-        assert (found.line, found.raw.strip()) == (3 + lines, b"3,b")
-
-
-def test_many_small_records_are_found_in_order() -> None:
-    data = b"".join(b'%d,"a\nb"\n' % number for number in range(1, 2001))
-    numbers = [1, 2, 1000, 1999, 2000]
-
-    lines = [find_record(trickle(data, 100), number) for number in numbers]
-
-    assert [line.line for line in lines if line] == [2 * n - 1 for n in numbers]
-    assert all(a.line < b.line for a, b in pairwise(line for line in lines if line))
