@@ -12,7 +12,7 @@ from django.db import connection, connections
 from psycopg import sql
 
 from sync import faultpoints
-from sync.engine import rebuild, schema
+from sync.engine import rebuild, schema, transfer
 from sync.engine.configs import edit_config
 from sync.engine.control import Control
 from sync.engine.load import sync_table
@@ -682,7 +682,7 @@ def test_a_table_of_a_thousand_folders_is_replayed_in_batches(
     export.poll()
     batches: list[int] = []
     sizes: list[int] = []
-    real = rebuild.move
+    real = transfer.move
 
     def move(table: SyncTable, steps: list[Any], *rest: Any) -> Any:
         batches.append(len(steps))
