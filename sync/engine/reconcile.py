@@ -20,10 +20,12 @@ from sync.engine.rebuild import (
 )
 from sync.engine.session import database_errors, prepare_session, raw_cursor
 from sync.engine.transfer import TOMBSTONES, system_columns
+from sync.errors import SyncError
 from sync.models import DataSyncProgress, SyncPartition, SyncTable
 from sync.sources.synapse_link import SynapseLink
 from sync.target import tables
-from sync.target.rebuilt import Comparison
+from sync.target.rebuilt import Comparison, Rebuilt
+from sync.target.tables import KEY
 from sync.target.types import TEXT, sql_type
 
 KEYS_SHOWN = 100
@@ -43,16 +45,35 @@ def reconcile_table(
     """
     source = source or source_of(table.config)
     control = control or Control()
-    try:
-        with database_errors(table.label), transaction.atomic(durable=True):
-            cursor = raw_cursor()
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            prepare_session(cursor)
-            table.refresh_from_db()
-            found = _compare(table, source, control)
-            transaction.set_rollback(True)
-    except PartitionError as failure:
-        raise failure.error from failure
+    while True:
+        with database_errors(table.label):
+            before = tables.storage_of(raw_cursor(), table.target())
+        try:
+            found = _in_snapshot(table, source, control)
+        except (PartitionError, SyncError) as failure:
+            if _is_rewritten(table, before):
+                continue
+            if isinstance(failure, PartitionError):
+                raise failure.error from failure
+            raise
+        # Rewritten for a wider type, it looks empty to an older snapshot.
+        if not _is_rewritten(table, before):
+            return found
+
+
+def _is_rewritten(table: SyncTable, before: object) -> bool:
+    with database_errors(table.label):
+        return tables.storage_of(raw_cursor(), table.target()) != before
+
+
+def _in_snapshot(table: SyncTable, source: SynapseLink, control: Control) -> Comparison:
+    with database_errors(table.label), transaction.atomic(durable=True):
+        cursor = raw_cursor()
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        prepare_session(cursor)
+        table.refresh_from_db()
+        found = _compare(table, source, control)
+        transaction.set_rollback(True)
     return found
 
 
@@ -109,8 +130,14 @@ def _applied(table: SyncTable) -> list[SyncPartition]:
 
 
 def _nothing_replayed(table: SyncTable) -> Comparison:
-    """Return the outcome when no applied partition is there to be replayed."""
+    """Compare when no applied partition is there to be replayed."""
     if not table.columns:
         return Comparison(0, 0, 0, 0, ())
-    rows = tables.count_rows(raw_cursor(), table.target())
-    return Comparison(0, 0, 0, rows, ())
+    target = table.target()
+    key = next(c.name for c in target.columns if c.attribute.lower() == KEY.lower())
+    names = [column.attribute for column in target.columns]
+    empty = Rebuilt(raw_cursor(), target, target.columns, key, names)
+    empty.create()
+    if table.progress.filter(copy_status=DataSyncProgress.Status.SUCCESS).exists():
+        return empty.compare_partly(None, None, TOMBSTONES, table.pk, KEYS_SHOWN)
+    return empty.compare(KEYS_SHOWN)

@@ -70,14 +70,18 @@ def wait_while_busy(work: Callable[[], Result]) -> Result:
             time.sleep(BUSY_AGAIN_SECONDS)
 
 
-def refuse(error: SyncError) -> NoReturn:
-    """End the command with an error: 3 for a table, 4 for the export, 5 for no base."""
-    code = TABLES_FAILED
+def exit_code(error: SyncError) -> int:
+    """Return 3 for an error of a table, 4 of the export, 5 of the database."""
     if error.code == "database_unavailable":
-        code = DATABASE_FAILED
-    elif isinstance(error, SourceError) and error.code in _EXPORT:
-        code = SOURCE_FAILED
-    raise CommandError(describe(error), returncode=code) from error
+        return DATABASE_FAILED
+    if isinstance(error, SourceError) and error.code in _EXPORT:
+        return SOURCE_FAILED
+    return TABLES_FAILED
+
+
+def refuse(error: SyncError) -> NoReturn:
+    """End the command with an error and its exit code."""
+    raise CommandError(describe(error), returncode=exit_code(error)) from error
 
 
 def add_globs(parser: CommandParser, *, default: object) -> None:

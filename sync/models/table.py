@@ -106,17 +106,28 @@ class SyncTable(models.Model):
         self.save(update_fields=["columns"])
 
     def record_load(self, partition: str) -> None:
-        """Remember the newest applied partition; a parked table is active again."""
+        """Remember the newest applied partition.
+
+        A parked table is active again, unless one of its partitions still waits for a
+        person.
+        """
+        names = [partition, self.last_partition, self.approved_partition]
         opened = dict(
-            self.config.partitions.filter(
-                name__in=[partition, self.last_partition]
-            ).values_list("name", "opened_at")
+            self.config.partitions.filter(name__in=names).values_list(
+                "name", "opened_at"
+            )
         )
         if opened.get(self.last_partition, opened[partition]) <= opened[partition]:
             self.last_partition = partition
-        self.approved_partition = ""
+        approved = opened.get(self.approved_partition, opened[partition])
+        if approved <= opened[partition]:
+            self.approved_partition = ""
         self.save(update_fields=["last_partition", "approved_partition"])
-        self._move_state(self.State.PARKED, self.State.ACTIVE)
+        given_up = self.progress.filter(
+            copy_status=DataSyncProgress.Status.FAILURE, next_attempt_at=None
+        )
+        if not given_up.exists():
+            self._move_state(self.State.PARKED, self.State.ACTIVE)
 
     def record_refresh(self, first: str, last: str) -> None:
         """Remember that the table was filled anew from one partition to another.

@@ -226,6 +226,17 @@ def size_of(cursor: Cursor[tuple[object, ...]], table: Table) -> int:
     return int(str(row[0])) if row else 0
 
 
+def storage_of(cursor: Cursor[tuple[object, ...]], table: Table) -> object:
+    """Return what names the table's storage now; a rewrite gives it another."""
+    cursor.execute(
+        "SELECT c.oid, pg_relation_filenode(c.oid) FROM pg_class c "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %s AND c.relname = %s",
+        [table.schema, table.name],
+    )
+    return cursor.fetchone()
+
+
 def schema_exists(cursor: Cursor[tuple[object, ...]], schema: str) -> bool:
     """Say whether the database has the schema."""
     cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [schema])

@@ -11,8 +11,13 @@ from django.core.management.base import CommandParser
 from sync.engine.entities import selected_tables
 from sync.engine.reconcile import reconcile_table
 from sync.errors import SyncError
-from sync.management.base import TABLES_FAILED, DvsyncCommand, stdout_may_close
-from sync.management.choosing import find_config, find_table, refuse
+from sync.management.base import (
+    TABLES_FAILED,
+    DvsyncCommand,
+    describe,
+    stdout_may_close,
+)
+from sync.management.choosing import exit_code, find_config, find_table, refuse
 from sync.management.display import printable
 from sync.models import SyncTable
 from sync.target.rebuilt import Comparison
@@ -53,11 +58,15 @@ class Command(DvsyncCommand):
         if options["table"]:
             tables = [find_table(config, options["table"])]
         found: list[tuple[SyncTable, Comparison]] = []
+        failed = False
         for table in tables:
             try:
                 found.append((table, reconcile_table(table)))
             except SyncError as error:
-                refuse(error)
+                if len(tables) == 1 or exit_code(error) != TABLES_FAILED:
+                    refuse(error)
+                failed = True
+                self.say(describe(error))
         with stdout_may_close():
             self.stdout.write(
                 json.dumps(document(found), indent=2)
@@ -65,7 +74,7 @@ class Command(DvsyncCommand):
                 else "\n".join(_line(*item) for item in found) or "No tables yet"
             )
             self.stdout.flush()
-        if any(item.missing or item.extra or item.stale for _, item in found):
+        if failed or any(i.missing or i.extra or i.stale for _, i in found):
             sys.exit(TABLES_FAILED)
 
 
