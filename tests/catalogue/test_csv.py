@@ -161,14 +161,18 @@ def test_case_29_in_a_row_with_its_line_end_a_boolean_has_any_spelling(
     export: Export,
 ) -> None:
     deleted = line(1, "", version=2, delete="t")
+    put(export, LF.join([A, B, deleted, C]))
 
-    assert load(export, LF.join([A, B, deleted, C])) == [("b",), ("c",)]
+    export.load("account")
+
+    assert export.rows("account", "name") == [("b",), ("c",)]
 
 
 def test_case_29_a_cut_row_is_set_aside_and_stays_refused(export: Export) -> None:
     configure(export, bad_rows="quarantine", max_bad_rows=5)
     cut = line(1, "", version=2, delete="Tru")
-    assert load(export, LF.join([A, B, cut])) == [("a",), ("b",)]
+    put(export, LF.join([A, B, cut]))
+    export.load("account")
     [row] = quarantined(export, "account")
 
     outcome = reprocess(row)
