@@ -182,6 +182,18 @@ def test_case_29_a_cut_row_is_set_aside_and_stays_refused(export: Export) -> Non
     assert export.rows("account", "name") == [("a",), ("b",)]
 
 
+def test_a_row_set_aside_for_its_value_does_not_count_as_cut(export: Export) -> None:
+    configure(export, bad_rows="quarantine", max_bad_rows=5)
+    put(export, LF.join([A, line(2, "", version="x", delete="no"), C]))
+    export.load("account")
+    [row] = quarantined(export, "account")
+
+    outcome = reprocess(row)
+
+    assert outcome.error is not None
+    assert outcome.error.code == "bad_value"
+
+
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["lf", "crlf"])
 def test_a_file_has_line_ends_of_either_kind(export: Export, end: bytes) -> None:
     assert load(export, end.join([A, B, C, b""])) == ABC
