@@ -17,11 +17,9 @@ _NO_LETTERS = bytes(byte for byte in range(256) if not bytes([byte]).isalpha())
 # PostgreSQL refuses a time with more than these, however much else is between them.
 _MOST_LETTERS = 153
 _NO_LETTERS_NOR_DIGITS = bytes(b for b in range(256) if not bytes([b]).isalnum())
-# What is looked at on either side of a word. With few quotes between its letters
-# a word is much shorter itself.
+# What is looked at on either side of a word; with its quotes it is much shorter itself:
+# of three quotes in a row, COPY keeps one.
 _CONTEXT = 256
-# So many quotes in a row stand for nothing, and would be too much to remember.
-_MANY_QUOTES = b'"' * 12
 _LETTERS_KEPT = max(map(len, WORDS)) - 1
 # All the words by themselves that PostgreSQL knows in a time, zones aside.
 _KNOWN = frozenset(
@@ -89,8 +87,6 @@ class WordWatch:
 
 
 def _suspicious(text: bytes, start: int, end: int) -> bool:
-    if _MANY_QUOTES in text:
-        return True
     unquoted = text.replace(b'"', b"")
     for word in WORDS:
         # PostgreSQL drops quotes in the middle of a cell: n"ow" is a word, too.

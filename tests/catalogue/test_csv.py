@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sync.engine.quarantine import reprocess
 from tests.catalogue.steps import (
     FILE,
     LF,
@@ -13,6 +14,7 @@ from tests.catalogue.steps import (
     counted,
     line,
     outcomes,
+    quarantined,
 )
 from tests.sync.conftest import Export
 
@@ -127,6 +129,69 @@ def test_case_29_a_cut_last_row_is_refused_and_nothing_is_applied(
 
     assert_refused(export, "account", "bad_row", at=3)
     assert export.rows("account", "name") == []
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["lf", "crlf"])
+@pytest.mark.parametrize("cell", ["Tru", "t", "yes", '"Tru"'])
+def test_case_29_a_cut_delete_deletes_nothing(
+    export: Export, cell: str, end: bytes
+) -> None:
+    assert load(export, A) == [("a",)]
+    export.raw("account", FILE, end.join([B, line(1, "", version=2, delete=cell)]))
+    export.close_folder()
+
+    export.sync()
+
+    assert_refused(export, "account", "bad_row", at=2, column="IsDelete")
+    assert export.rows("account", "name") == [("a",)]
+
+
+@pytest.mark.parametrize("cell", ["True", "true", '"TRUE"', "1"])
+def test_case_29_a_whole_delete_needs_no_line_end(export: Export, cell: str) -> None:
+    assert load(export, LF.join([A, B])) == [("a",), ("b",)]
+    export.raw("account", FILE, line(1, "", version=2, delete=cell))
+    export.close_folder()
+
+    export.sync()
+
+    assert export.rows("account", "name") == [("b",)]
+
+
+def test_case_29_in_a_row_with_its_line_end_a_boolean_has_any_spelling(
+    export: Export,
+) -> None:
+    deleted = line(1, "", version=2, delete="t")
+    put(export, LF.join([A, B, deleted, C]))
+
+    export.load("account")
+
+    assert export.rows("account", "name") == [("b",), ("c",)]
+
+
+def test_case_29_a_cut_row_is_set_aside_and_stays_refused(export: Export) -> None:
+    configure(export, bad_rows="quarantine", max_bad_rows=5)
+    cut = line(1, "", version=2, delete="Tru")
+    put(export, LF.join([A, B, cut]))
+    export.load("account")
+    [row] = quarantined(export, "account")
+
+    outcome = reprocess(row)
+
+    assert outcome.error is not None
+    assert outcome.error.code == "bad_row"
+    assert export.rows("account", "name") == [("a",), ("b",)]
+
+
+def test_a_row_set_aside_for_its_value_does_not_count_as_cut(export: Export) -> None:
+    configure(export, bad_rows="quarantine", max_bad_rows=5)
+    put(export, LF.join([A, line(2, "", version="x", delete="no"), C]))
+    export.load("account")
+    [row] = quarantined(export, "account")
+
+    outcome = reprocess(row)
+
+    assert outcome.error is not None
+    assert outcome.error.code == "bad_value"
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["lf", "crlf"])

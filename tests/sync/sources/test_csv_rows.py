@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from sync.sources import csv_rows
 from sync.sources.csv_rows import RecordCounter, blocks
+from tests.slow_csv import SlowRecord, slow_records
 
 DATA = Path(__file__).parents[2] / "data"
 BOM = b"\xef\xbb\xbf"
@@ -223,6 +224,43 @@ class TestCounting:
 
         assert counter.total == 1
         assert peak < 4 * 2**20
+
+
+class TestOpenRecord:
+    @pytest.mark.parametrize(
+        ("data", "length"),
+        [
+            (b"", 0),
+            (b"a,b\n", 0),
+            (b"a,b", 3),
+            (b"a,b\nc", 1),
+            (b"a,b\n\nc,d", 3),
+            (b"a,b\r\nc,d", 3),
+            (b'"a\nb",c', 7),
+            (b'a\n"b\nc"', 5),
+            (b'a\n"b\nc', 4),
+            (b'a\n"\n"\n"\n', 2),
+            (b'a\nb"\n"\n"c\n"', 4),
+        ],
+    )
+    def test_its_bytes_are_those_after_the_last_line_end(
+        self, data: bytes, length: int
+    ) -> None:
+        counter = RecordCounter()
+        counter.feed(data)
+
+        assert counter.open_bytes == length
+
+    @unhurried
+    @given(st.text(st.sampled_from('a",\n'), max_size=40), block_sizes)
+    def test_it_is_the_last_record_in_any_blocks(self, text: str, size: int) -> None:
+        data, counter = text.encode(), RecordCounter()
+        for block in cut(data, size):
+            counter.feed(block)
+
+        last = [*slow_records(data), SlowRecord(1, b"")][max(0, counter.total - 1)]
+
+        assert counter.open_bytes == (0 if last.ended else len(last.raw))
 
 
 class TestBlocks:
