@@ -509,9 +509,9 @@ def test_a_changed_type_is_refused(export: Export) -> None:
     export.load("account")
     export.remove_column("account", "amount")
     export.tables["account"].columns.insert(
-        4, type(export.tables["account"].columns[0])("amount", "string")
+        4, type(export.tables["account"].columns[0])("amount", "boolean")
     )
-    export.upsert("account", 2, amount="many")
+    export.upsert("account", 2, amount=True)
     export.close_folder()
 
     result = export.sync()["account"]
