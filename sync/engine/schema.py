@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from django.db import transaction
@@ -17,7 +17,7 @@ from sync.errors import TargetError
 from sync.model_json import Attribute, Entity
 from sync.models import Event, SyncTable
 from sync.target import tables
-from sync.target.tables import Column
+from sync.target.tables import Column, Table
 
 # Readers queue behind a waiting ALTER TABLE, so it waits for a second at most.
 DDL_LOCK_TIMEOUT = "1s"
@@ -40,9 +40,8 @@ def plan_ddl(table: SyncTable, entity: Entity) -> list[sql.Composed]:
     Raises ``TargetError`` when the target is not as dvsync left it, or cannot
     become what the entity needs.
     """
-    target = table.target()
     cursor = raw_cursor()
-    tables.check_unaltered(target, tables.inspect(cursor, target))
+    target = _adopted(table, entity)
     columns = tables.columns_for(entity, target.columns, target.relation)
     check_widening(table, columns)
     return tables.plan(
@@ -51,6 +50,19 @@ def plan_ddl(table: SyncTable, entity: Entity) -> list[sql.Composed]:
         tables.key_column(entity, columns),
         schema_exists=tables.schema_exists(cursor, target.schema),
     )
+
+
+def _adopted(table: SyncTable, entity: Entity) -> Table:
+    """Return the target with the types that a person gave its columns for an entity.
+
+    Raises ``TargetError`` when it is not as dvsync left it otherwise.
+    """
+    target = table.target()
+    found = tables.inspect(raw_cursor(), target)
+    target = tables.adopted(target, found or {}, entity)
+    tables.check_unaltered(target, found)
+    table.columns = [[c.attribute, c.name, c.type] for c in target.columns]
+    return target
 
 
 def check_widening(
@@ -84,7 +96,7 @@ def ensure_table(table: SyncTable, entity: Entity) -> None:
     _retried(table, lambda: _ensure(table, entity))
 
 
-def ensure_columns(table: SyncTable, entities: Iterable[Entity]) -> None:
+def ensure_columns(table: SyncTable, entities: Sequence[Entity]) -> None:
     """Add the columns that a target lacks for the rows of these entities.
 
     It leaves alone a target that is not there, and types that are too narrow. Raises
@@ -121,19 +133,19 @@ def _altering(table: SyncTable) -> Iterator[Cursor[tuple[object, ...]]]:
         faultpoints.reach("table_altered")
 
 
-def _add_columns(table: SyncTable, entities: Iterable[Entity]) -> None:
+def _add_columns(table: SyncTable, entities: Sequence[Entity]) -> None:
     with _altering(table) as cursor:
-        target = table.target()
-        found = tables.inspect(cursor, target)
-        if found is None:
+        if tables.inspect(cursor, table.target()) is None:
             return
-        tables.check_unaltered(target, found)
+        before = table.columns
+        target = _adopted(table, entities[-1])
         columns = target.columns
         for entity in entities:
             columns = tables.columns_for(entity, columns, target.relation)
         new = columns[len(target.columns) :]
         if new:
             cursor.execute(tables.add_columns(target, new))
+        if new or table.columns != before:
             record_columns(table, (*target.columns, *new))
 
 
@@ -142,6 +154,7 @@ def _ensure(table: SyncTable, entity: Entity) -> None:
         if not table.columns:
             # Two tables must not both create the schema.
             lock(Namespace.CONFIG, table.config_id)
+        before = table.columns
         statements = plan_ddl(table, entity)
         for statement in statements:
             cursor.execute(statement)
@@ -149,6 +162,8 @@ def _ensure(table: SyncTable, entity: Entity) -> None:
         if statements:
             _record(table, entity)
         else:
+            if table.columns != before:
+                table.record_columns(target.columns)
             # Meet a user's lock here, before gigabytes are copied in vain.
             cursor.execute(
                 sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(target.relation)

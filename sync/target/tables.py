@@ -6,7 +6,7 @@ Everything but ``inspect`` and ``schema_exists`` is a pure function.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from psycopg import Cursor, sql
@@ -281,6 +281,21 @@ def inspect(cursor: Cursor[tuple[object, ...]], table: Table) -> dict[str, str] 
         [oid],
     )
     return {str(name): str(type_) for name, type_ in cursor.fetchall()}
+
+
+def adopted(table: Table, found: Mapping[str, str], entity: Entity) -> Table:
+    """Return the table with those types of the relation that the entity asks for.
+
+    A person gave them to columns which dvsync would not change by itself.
+    """
+    wanted = {a.name: sql_type(a.data_type) for a in entity.attributes}
+    columns = (
+        replace(column, type=found[column.name])
+        if found.get(column.name) == wanted.get(column.attribute, "")
+        else column
+        for column in table.columns
+    )
+    return replace(table, columns=tuple(columns))
 
 
 def check_unaltered(table: Table, found: dict[str, str] | None) -> None:

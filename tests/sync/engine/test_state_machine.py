@@ -28,6 +28,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
@@ -47,10 +48,13 @@ from hypothesis.stateful import (
 from psycopg import sql
 
 from sync import faultpoints
-from sync.engine import load
+from sync.engine import load, rebuild
 from sync.engine.discovery import poll_once
 from sync.engine.load import sync_table
+from sync.engine.reconcile import reconcile_table
+from sync.engine.refresh import refresh_table
 from sync.models import DataSyncProgress, SyncConfig, SyncTable, Tombstone
+from sync.target.rebuilt import Comparison
 from tests import snapshot
 from tests.exports import Change, Column, ExportWriter, ModelState, guid
 from tests.invariants import Observation, check_invariants
@@ -77,6 +81,9 @@ OWN = {
     "owner": "guid",
     "due": "dateTime",
 }
+SCORE = Column("score", OWN["score"])
+# Too narrow for any table, the end-of-data line, no key, and a key that is none.
+BAD_ROWS = (b"a,b\n", b"\\.\n", b",,\n", b'"x"y\n')
 EXTRA = {"colour": "string", "size": "int64", "seen": "dateTimeOffset"}
 
 tables = st.sampled_from(TABLES)
@@ -249,6 +256,8 @@ class Histories(RuleBasedStateMachine):
             schema_name=f"histories_{number}",
             include=[],
             exclude=[],
+            bad_rows="quarantine",
+            max_bad_rows=10**6,
         )
         self.clock = start
         self.event_count = 0
@@ -259,6 +268,8 @@ class Histories(RuleBasedStateMachine):
         self.replicas: dict[str, Replica] = defaultdict(Replica)
         self.applied: dict[str, int] = dict.fromkeys(TABLES, 0)
         self.seen: Observation | None = None
+        # By partition and table, as the invariants take them.
+        self.bad: defaultdict[tuple[str, str], list[bytes]] = defaultdict(list)
         self.broken = False
 
     # The source changes, and Synapse Link writes
@@ -402,7 +413,22 @@ class Histories(RuleBasedStateMachine):
         row.murky = True
         self.send(self.event(row, None, deed.content), deed.file, deed.ago)
 
+    @rule(table=tables, file=files, bad=st.sampled_from(BAD_ROWS))
+    def write_bad_row(self, table: str, file: str, bad: bytes) -> None:
+        """Leave a row that cannot be applied; the oracle does not see it."""
+        self.export.raw(table, file, bad)
+        self.bad[self.export.folder.name, table].append(bad)
+
     # Columns
+
+    @rule(table=tables)
+    def widen_score(self, table: str) -> None:
+        """Let score hold fractions from the next folder on."""
+        columns = self.export.tables[table].columns
+        if not self.export.folder.changes.get(table):
+            columns[:] = [
+                Column("score", "decimal") if c == SCORE else c for c in columns
+            ]
 
     @rule(change=columns)
     def change_columns(self, change: tuple[str, str]) -> None:
@@ -480,6 +506,19 @@ class Histories(RuleBasedStateMachine):
             self.run_sync(chosen, budget)
             self.check(chosen)
         self.broken = False
+
+    @rule(name=tables, budget=budgets)
+    def refresh(self, name: str, budget: int) -> None:
+        """Rebuild a table, and apply what is pending of it."""
+        poll_once(self.config)
+        table = SyncTable.objects.filter(config=self.config, entity=name).first()
+        complete = self.export.complete()
+        if table and any(self.export.find(f).files.get(name) for f in complete):
+            self.broken = True
+            with mock.patch.object(rebuild, "BATCH_BYTES", budget):
+                refresh_table(table)
+            self.check([name])
+            self.broken = False
 
     def crash(self, point: str, reach: int, budget: int) -> None:
         """Sync until the fault point is reached, if it is; nothing may swallow it."""
@@ -571,7 +610,7 @@ class Histories(RuleBasedStateMachine):
         progress = DataSyncProgress.objects.filter(config=self.config, table_name=name)
         done = list(progress.filter(copy_status=DataSyncProgress.Status.SUCCESS))
         assert {p.partition: counted(p) for p in done} == {
-            folder: self.replicas[name].read[folder]
+            folder: self.replicas[name].read[folder] + len(self.bad[folder, name])
             for folder in complete
             if self.export.find(folder).files.get(name)
         }
@@ -629,6 +668,7 @@ class Histories(RuleBasedStateMachine):
             self.config.pk,
             before=self.seen,
             settled=settled,
+            quarantined=self.bad,
             connection=self.observer,
         )
 
@@ -654,6 +694,8 @@ class Histories(RuleBasedStateMachine):
         self.run_sync(TABLES, 10**9)
         self.check(TABLES)
         self.check_whole(settled=True)
+        for table in SyncTable.objects.filter(config=self.config):
+            assert reconcile_table(table) == Comparison(0, 0, 0, 0, ())
 
 
 def lower_names(models: Iterable[Iterable[Column]]) -> set[str]:
@@ -663,9 +705,16 @@ def lower_names(models: Iterable[Iterable[Column]]) -> set[str]:
 def filled(rows: Rows) -> dict[object, dict[str, tuple[type, object]]]:
     """Return the values that are not NULL, with their types."""
     return {
-        key: {n: (type(v), v) for n, v in row.items() if v is not None}
+        key: {n: typed(n, v) for n, v in row.items() if v is not None}
         for key, row in rows.items()
     }
+
+
+def typed(name: str, value: object) -> tuple[type, object]:
+    """Return a value with its type; a score may be stored as either of its two."""
+    if name == "score" and isinstance(value, int):
+        value = Decimal(value)
+    return type(value), value
 
 
 def counted(progress: DataSyncProgress) -> int:

@@ -317,7 +317,7 @@ class TestColumnsFor:
         assert by_attribute(columns_for(texts(name), ()))[name] not in SYSTEM_COLUMNS
 
     @pytest.mark.parametrize(
-        ("old", "new"), [("boolean", "string"), ("string", "guid"), ("guid", "string")]
+        ("old", "new"), [("int64", "boolean"), ("boolean", "int64"), ("guid", "string")]
     )
     def test_a_changed_type_is_refused_with_the_attribute(
         self, old: str, new: str
