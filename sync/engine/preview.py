@@ -14,7 +14,7 @@ from sync.engine.session import database_errors, raw_cursor
 from sync.errors import SourceError, SyncError
 from sync.models import SyncConfig, SyncTable
 from sync.sources.base import PartitionState, Source
-from sync.target import tables
+from sync.target import relations, tables
 from sync.target.tables import Table
 
 
@@ -73,14 +73,14 @@ def _ddl(
 ) -> list[str]:
     cursor = raw_cursor()
     target = table.target()
-    tables.check_unaltered(target, tables.inspect(cursor, target))
+    relations.check_unaltered(target, relations.inspect(cursor, target))
     entities = [entity_of(table, name, source)[0] for name in partitions]
     if newest := newest_entity(table):
         entities.append(newest)
     statements: list[str] = []
     for entity in entities:
         columns = tables.columns_for(entity, target.columns, target.relation)
-        schema_exists = target.schema in schemas or tables.schema_exists(
+        schema_exists = target.schema in schemas or relations.schema_exists(
             cursor, target.schema
         )
         key = tables.key_column(entity, columns)

@@ -23,7 +23,7 @@ from sync.errors import SyncError, TargetError
 from sync.model_json import Attribute, Entity
 from sync.models import EmptyText, Event, QuarantinedRow, SyncTable
 from sync.sources.careful_rows import Widths
-from sync.target import tables
+from sync.target import relations
 from sync.target.merge import Merge, RowCounts
 from sync.target.staging import Staging
 from sync.target.tables import KEY
@@ -77,7 +77,7 @@ def _apply(table: SyncTable, row: QuarantinedRow) -> RowCounts:
     attributes = tuple(Attribute(*attribute) for attribute in row.attributes)
     entity = Entity(table.entity, attributes)
     target = table.target()
-    tables.check_unaltered(target, tables.inspect(cursor, target))
+    relations.check_unaltered(target, relations.inspect(cursor, target))
     columns = [target.column(attribute.name) for attribute in attributes]
     known = [column for column in columns if column]
     if len(known) < len(columns):

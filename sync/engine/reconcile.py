@@ -23,7 +23,7 @@ from sync.engine.transfer import TOMBSTONES, system_columns
 from sync.errors import SyncError
 from sync.models import DataSyncProgress, SyncPartition, SyncTable
 from sync.sources.synapse_link import SynapseLink
-from sync.target import tables
+from sync.target import relations
 from sync.target.rebuilt import Comparison, Rebuilt
 from sync.target.tables import KEY
 from sync.target.types import TEXT, sql_type
@@ -47,7 +47,7 @@ def reconcile_table(
     control = control or Control()
     while True:
         with database_errors(table.label):
-            before = tables.storage_of(raw_cursor(), table.target())
+            before = relations.storage_of(raw_cursor(), table.target())
         try:
             found = _in_snapshot(table, source, control)
         except (PartitionError, SyncError) as failure:
@@ -63,7 +63,7 @@ def reconcile_table(
 
 def _is_rewritten(table: SyncTable, before: object) -> bool:
     with database_errors(table.label):
-        return tables.storage_of(raw_cursor(), table.target()) != before
+        return relations.storage_of(raw_cursor(), table.target()) != before
 
 
 def _in_snapshot(table: SyncTable, source: SynapseLink, control: Control) -> Comparison:
@@ -80,7 +80,7 @@ def _in_snapshot(table: SyncTable, source: SynapseLink, control: Control) -> Com
 def _compare(table: SyncTable, source: SynapseLink, control: Control) -> Comparison:
     target = table.target()
     cursor = raw_cursor()
-    tables.check_unaltered(target, tables.inspect(cursor, target))
+    relations.check_unaltered(target, relations.inspect(cursor, target))
     present = source.present()
     applied = _applied(table)
     steps = [step_of(table, p, source) for p in applied if p.name in present]

@@ -28,7 +28,7 @@ from sync.engine.transfer import TOMBSTONES
 from sync.errors import SourceError
 from sync.models import DataSyncProgress, Event, SyncPartition, SyncTable
 from sync.sources.synapse_link import SynapseLink
-from sync.target import tables
+from sync.target import relations, tables
 from sync.target.rebuilt import Difference
 
 
@@ -112,9 +112,9 @@ def _refresh(
     prepare_session(cursor)
     _check_not_outrun(table, steps)
     target = table.target()
-    found = tables.inspect(cursor, target)
+    found = relations.inspect(cursor, target)
     if found is not None:
-        tables.check_unaltered(target, found)
+        relations.check_unaltered(target, found)
     wanted = plan(table, steps, target.columns)
     if found is not None:
         check_widening(table, wanted.columns, any_size=True)
@@ -156,7 +156,7 @@ def _make_fit(table: SyncTable, wanted: Plan, *, exists: bool) -> None:
     target = table.target()
     if not exists:
         target = tables.Table(target.schema, target.name, ())
-    there = tables.schema_exists(cursor, target.schema)
+    there = relations.schema_exists(cursor, target.schema)
     for statement in tables.plan(
         target, wanted.columns, wanted.key, schema_exists=there
     ):

@@ -16,7 +16,7 @@ from sync.engine.session import database_errors, prepare_session, raw_cursor
 from sync.errors import TargetError
 from sync.model_json import Attribute, Entity
 from sync.models import Event, SyncTable
-from sync.target import tables
+from sync.target import relations, tables
 from sync.target.tables import Column, Table
 
 # Readers queue behind a waiting ALTER TABLE, so it waits for a second at most.
@@ -48,7 +48,7 @@ def plan_ddl(table: SyncTable, entity: Entity) -> list[sql.Composed]:
         target,
         columns,
         tables.key_column(entity, columns),
-        schema_exists=tables.schema_exists(cursor, target.schema),
+        schema_exists=relations.schema_exists(cursor, target.schema),
     )
 
 
@@ -58,9 +58,9 @@ def _adopted(table: SyncTable, entity: Entity) -> Table:
     Raises ``TargetError`` when it is not as dvsync left it otherwise.
     """
     target = table.target()
-    found = tables.inspect(raw_cursor(), target)
+    found = relations.inspect(raw_cursor(), target)
     target = tables.adopted(target, found or {}, entity)
-    tables.check_unaltered(target, found)
+    relations.check_unaltered(target, found)
     table.columns = [[c.attribute, c.name, c.type] for c in target.columns]
     return target
 
@@ -75,13 +75,13 @@ def check_widening(
     if not wider:
         return
     said = ", ".join(f"{column.name} {column.type}" for column in wider)
-    if views := tables.views_on(cursor, target, wider):
+    if views := relations.views_on(cursor, target, wider):
         raise TargetError(
             "column_in_use",
             f"{table.label} needs {said}, but {', '.join(views)} uses it",
             where=table.label,
         )
-    if not any_size and tables.size_of(cursor, target) > REWRITTEN_BYTES:
+    if not any_size and relations.size_of(cursor, target) > REWRITTEN_BYTES:
         raise TargetError(
             "type_widened", f"{table.label} needs {said}", where=table.label
         )
@@ -135,7 +135,7 @@ def _altering(table: SyncTable) -> Iterator[Cursor[tuple[object, ...]]]:
 
 def _add_columns(table: SyncTable, entities: Sequence[Entity]) -> None:
     with _altering(table) as cursor:
-        if tables.inspect(cursor, table.target()) is None:
+        if relations.inspect(cursor, table.target()) is None:
             return
         before = table.columns
         target = _adopted(table, entities[-1])

@@ -11,9 +11,10 @@ from sync import faultpoints
 from sync.engine.bad_rows import BadRows, Rejected
 from sync.engine.batch import PartitionError, Step, entity_before
 from sync.engine.control import Control
+from sync.engine.guards import check
 from sync.engine.reading import Reader
 from sync.engine.session import prepare_session, raw_cursor, show_phase
-from sync.errors import RowError, SourceError, TargetError
+from sync.errors import RowError, SourceError
 from sync.model_json import Entity
 from sync.models import (
     EmptyText,
@@ -28,13 +29,9 @@ from sync.sources.careful_rows import Widths
 from sync.target.failures import from_postgres
 from sync.target.merge import Merge, RowCounts, SystemColumns
 from sync.target.staging import Staging
-from sync.target.tables import IS_DELETE, KEY, SINK, VERSION, Table, count_rows
+from sync.target.tables import IS_DELETE, KEY, SINK, VERSION, Table
 
 TOMBSTONES = sql.Identifier(Tombstone._meta.db_table)
-# A folder with so many stored keys, all of them older, is no stale re-send.
-RESTORED_KEYS = 100
-# No load of fewer deletes is ever held.
-FEW_DELETES = 1000
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ def move(
     )
     counts = merge.choose(mover.rows)
     if not destination.rebuilt:
-        _guard(table, steps, merge, counts, mover.rows)
+        check(table, steps, merge, counts, mover.rows)
     merge.apply(counts, mover.rows)
     if destination.rebuilt:
         merge.drop()
@@ -216,53 +213,6 @@ class _Mover:
             )
             for row in rejected
         ]
-
-
-def _guard(
-    table: SyncTable,
-    steps: list[Step],
-    merge: Merge,
-    counts: dict[int, RowCounts],
-    rows: dict[int, int],
-) -> None:
-    """Refuse a load that a restored source or a mass delete would make."""
-    first_of_new_copy = table.base_partition if table.refresh_reason else None
-    fewest = {
-        number: 1 if step.progress.partition == first_of_new_copy else RESTORED_KEYS
-        for number, step in enumerate(steps)
-    }
-    # A row that was inserted, or a delete, is none of a stored key's older upserts.
-    others = {
-        number: read
-        - counts[number].inserted
-        - counts[number].deleted
-        - counts[number].missing
-        for number, read in rows.items()
-    }
-    if (number := merge.gone_back(others, fewest)) is not None:
-        partition = steps[number].progress
-        error = TargetError(
-            "versions_went_back",
-            f"Every row of {partition.partition} that the table has is older there "
-            "than in the table",
-            where=partition.partition,
-        )
-        raise PartitionError(partition, error)
-    deleted = sum(
-        counts[number].deleted
-        for number, step in enumerate(steps)
-        if step.progress.partition != table.approved_partition
-    )
-    share = table.config.max_delete_share
-    if deleted <= FEW_DELETES or share >= 100:
-        return
-    total = count_rows(raw_cursor(), table.target())
-    if deleted * 100 > share * total:
-        raise TargetError(
-            "mass_delete",
-            f"The load would delete {deleted} of {total} rows",
-            where=steps[0].progress.partition,
-        )
 
 
 def widths_of(table: SyncTable, step: Step, source: Source) -> Widths:

@@ -77,6 +77,7 @@ class Merge:
     ) -> None:
         self._cursor = cursor
         self._strict = strict
+        self._updating: set[int] = set()
         self._staging = staging
         self._system = system
         self._target = table.relation
@@ -100,11 +101,14 @@ class Merge:
         counts = {partition: RowCounts() for partition in rows}
         self._execute(
             "SELECT partition, action, count(*) FROM {winners} "
-            "WHERE action <> 'update' GROUP BY partition, action"
+            "WHERE action IS NOT NULL GROUP BY partition, action"
         )
-        for partition, action, number in self._cursor.fetchall():
-            name = _COUNTS[str(action)]
-            setattr(counts[int(str(partition))], name, int(str(number)))
+        for found, action, number in self._cursor.fetchall():
+            partition = int(str(found))
+            if action == "update":  # whether it changes anything is not known yet
+                self._updating.add(partition)
+            else:
+                setattr(counts[partition], _COUNTS[str(action)], int(str(number)))
         return counts
 
     def apply(self, counts: dict[int, RowCounts], rows: dict[int, int]) -> None:
@@ -136,14 +140,10 @@ class Merge:
         """
         if self._system.version is None or self._system.live_version is None:
             return None
-        self._execute(
-            "SELECT DISTINCT partition FROM {winners} WHERE action = 'update'"
-        )
-        current = {int(str(partition)) for (partition,) in self._cursor.fetchall()}
         suspects = [
             partition
             for partition, read in rows.items()
-            if read >= fewest[partition] and partition not in current
+            if read >= fewest[partition] and partition not in self._updating
         ]
         if not suspects:
             return None

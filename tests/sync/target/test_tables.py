@@ -14,19 +14,17 @@ from psycopg import Cursor, sql
 
 from sync.errors import TargetError
 from sync.model_json import Attribute, Entity
+from sync.target.relations import check_unaltered, inspect, schema_exists
 from sync.target.tables import (
     Column,
     Table,
     add_columns,
-    check_unaltered,
     choose_name,
     columns_for,
     create_schema,
     create_table,
-    inspect,
     key_column,
     plan,
-    schema_exists,
 )
 
 # The machine may be busy: time is no measure here.
