@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import F, Func, JSONField, TextField, Value
 
+from sync.engine.entities import sizes_of
 from sync.engine.history import loss
 from sync.errors import SourceError, SyncError
 from sync.model_json import Entity
@@ -206,16 +206,9 @@ class _Found:
 
 
 def _found(table: SyncTable, rows: list[DataSyncProgress]) -> dict[str, _Found]:
-    # Not KeyTransform, which takes a name of digits for an index.
-    sizes = Func(
-        F("sizes"),
-        Value(table.entity, output_field=TextField()),
-        function="jsonb_extract_path",
-        output_field=JSONField(),
-    )
     partitions = SyncPartition.objects.filter(
         config_id=table.config_id, name__in=[row.partition for row in rows]
-    ).values_list("name", "opened_at", "state", sizes)
+    ).values_list("name", "opened_at", "state", sizes_of(table.entity))
     return {name: _Found(*found) for name, *found in partitions}
 
 

@@ -143,10 +143,7 @@ class _Copier:
 
     def reject_found(self, bad: BadRow) -> None:
         """Pass on a row that was bad before PostgreSQL saw it."""
-        message = bad.message
-        if bad.column is None:
-            message += f": {_shown(bad.record.raw.decode(errors='replace'))}"
-        self._meet(bad.record, bad.column, bad.code, message)
+        self._meet(bad.record, bad.column, bad.code, bad.message)
 
     def _meet(
         self, record: RawRecord, column: int | None, code: str, message: str

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from django.db.models import F, Func, JSONField, TextField, Value
+
 from sync.model_json import Entity
 from sync.models import (
     DataSyncProgress,
@@ -75,20 +77,34 @@ def is_wanted(table: SyncTable) -> bool:
     return table.state != SyncTable.State.NEW and table.config.selects(table.entity)
 
 
+def sizes_of(entity: str) -> Func:
+    """Return the sizes of a table's files in a partition, as an expression."""
+    # Not KeyTransform, which takes a name of digits for an index.
+    return Func(
+        F("sizes"),
+        Value(entity, output_field=TextField()),
+        function="jsonb_extract_path",
+        output_field=JSONField(),
+    )
+
+
 def _record_history(table: SyncTable) -> None:
     ready = table.config.partitions.filter(
         state=SyncPartition.State.READY, sizes__has_key=table.entity
     )
-    rows = (
-        DataSyncProgress(
-            config_id=table.config_id,
-            partition=partition.name,
-            table_name=table.entity,
-            bytes=sum(partition.sizes[table.entity].values()),
-        )
-        for partition in ready.iterator()
+    DataSyncProgress.objects.bulk_create(
+        (
+            DataSyncProgress(
+                config_id=table.config_id,
+                partition=name,
+                table_name=table.entity,
+                bytes=sum(sizes.values()),
+            )
+            for name, sizes in ready.values_list("name", sizes_of(table.entity))
+        ),
+        ignore_conflicts=True,
+        batch_size=1000,
     )
-    DataSyncProgress.objects.bulk_create(rows, ignore_conflicts=True, batch_size=1000)
 
 
 class _Book:

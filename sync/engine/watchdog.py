@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -88,8 +89,9 @@ class Watchdog:
         if self._done.is_set():
             return
         self.bit = True
-        # Its session may not notice for a long time, and holds the table's lock.
-        self._ask("SELECT pg_terminate_backend(%s)")
-        # The thread that waits on the socket meets its end as a lost connection.
         with socket.socket(fileno=os.dup(self._connection.fileno())) as line:
-            line.shutdown(socket.SHUT_RDWR)
+            # The session may not notice for a long time, and holds the table's lock.
+            self._ask("SELECT pg_terminate_backend(%s)")
+            # The thread that waits on the socket meets its end as a lost connection.
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)

@@ -28,7 +28,7 @@ def admin(transactional_db: None) -> Client:
 
 @pytest.fixture
 def filled(export: Export) -> Export:
-    script = b"<script>alert(1)</script>\n"
+    script = b"<script>alert(1)</script>,,,,,,,\n"
     export.config.bad_rows = "quarantine"
     export.config.save()
     export.raw("contact", "2026.csv", script)

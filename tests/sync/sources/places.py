@@ -123,6 +123,7 @@ class Export:
     def read(self, table: str, name: str) -> bytes:
         """Read all files of a table, as a load does."""
         source, rows = self.source, b""
+        source.entity(name, table)
         for file in source.files(name, table):
             with source.open(file) as stream:
                 rows += stream.read()

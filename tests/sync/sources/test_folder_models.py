@@ -449,11 +449,11 @@ class TestAnyName:
 
         for ask in (source.entity, source.files):
             try:
-                ask(FIRST, table)
+                found = ask(FIRST, table)
             except SourceError:
                 pass
             else:
-                assert table == "account"
+                assert table == "account" or found == ()
 
         names = {path.relative_to(folder).as_posix() for path in storage.opened}
         assert names <= {"model.json", f"{SERVICE}/{table}-model.json"}
