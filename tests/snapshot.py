@@ -194,6 +194,8 @@ def content(rows: Rows) -> Content:
 
 
 def _exactly(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = Decimal(value)  # the column of an integer may have become wider
     if isinstance(value, Decimal):
         # 1.0 and 1.00 are equal numbers, but different content; PostgreSQL has no -0.
         value = format(abs(value) if value == 0 else value, "f")
