@@ -46,8 +46,13 @@ class ProgressQuerySet(models.QuerySet["DataSyncProgress"]):
         )
 
     def take_back_attempt(self) -> int:
-        """Undo ``begin_attempt`` for rows whose load did not come to them."""
-        return self.filter(~Q(copy_status=DataSyncProgress.Status.SUCCESS)).update(
+        """Undo ``begin_attempt`` for rows whose load did not come to them.
+
+        Another load may have applied them meanwhile: its attempt stays.
+        """
+        applied = Q(copy_status=DataSyncProgress.Status.SUCCESS)
+        self.filter(applied).update(attempts=Greatest(F("attempts") - 1, 1))
+        return self.exclude(applied).update(
             attempts=Greatest(F("attempts") - 1, 0), started_at=None
         )
 
