@@ -7,7 +7,7 @@ of a value costs the piece and not the load.
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sync.engine.bad_rows import BadRows, Rejected
@@ -24,7 +24,7 @@ from sync.sources.careful_rows import (
 )
 from sync.sources.csv_rows import record_at
 from sync.target.staging import CopyRefusedError, Staging
-from sync.target.types import BOOLEAN, sql_type
+from sync.target.types import BOOLEAN, TIME_TYPES, columns_of
 
 PIECE_BYTES = 1024 * 1024
 PIECE_ROWS = 2000
@@ -41,7 +41,6 @@ def copy_carefully(
     blocks: Iterable[bytes],
     entity: Entity,
     widths: Widths,
-    time_columns: Collection[int],
     bad_rows: BadRows,
     *,
     first_line: int = 1,
@@ -56,8 +55,9 @@ def copy_carefully(
     total = 0
     left = bad_rows.left
     try:
-        booleans = boolean_columns(entity)
-        rows_of_file = checked_rows(blocks, widths, time_columns, booleans)
+        times = columns_of(entity, TIME_TYPES)
+        booleans = columns_of(entity, {BOOLEAN})
+        rows_of_file = checked_rows(blocks, widths, times, booleans)
         for piece in _pieces(copier.undecided(rows_of_file)):
             total += len(piece)
             if isinstance(piece[0], BadRow):
@@ -74,15 +74,6 @@ def copy_carefully(
             where=f"{path}, line {error.line + first_line - 1}",
         ) from error
     return total + bad_rows.left - left
-
-
-def boolean_columns(entity: Entity) -> frozenset[int]:
-    """Return the positions of the columns that hold booleans."""
-    return frozenset(
-        index
-        for index, attribute in enumerate(entity.attributes)
-        if sql_type(attribute.data_type) == BOOLEAN
-    )
 
 
 def _pieces(rows: Iterable[Row | BadRow]) -> Iterator[list[Row | BadRow]]:

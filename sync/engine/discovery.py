@@ -104,8 +104,7 @@ def record(config: SyncConfig, discovery: Discovery) -> None:
     _record_partitions(config, new, known)
     record_late(config, late)
     ready = [partition for partition in new if partition.state is PartitionState.READY]
-    unknown = config.partitions.filter(state=SyncPartition.State.LOST, sizes={})
-    record_tables(config, ready, list(unknown.values_list("name", flat=True)))
+    record_tables(config, ready)
     _record_progress(config, ready)
     catch_up(config)
     record_losses(config, discovery, purged)

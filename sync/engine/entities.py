@@ -38,19 +38,19 @@ def undecided_tables(config: SyncConfig) -> list[SyncTable]:
     ]
 
 
-def record_tables(
-    config: SyncConfig, partitions: Sequence[Partition], purged: Iterable[str]
-) -> None:
+def record_tables(config: SyncConfig, partitions: Sequence[Partition]) -> None:
     """Take note of the tables in new partitions, in time order.
 
-    ``purged`` are partitions of unknown content: a table that is first seen after
-    one may have begun in it.
+    A table that is first seen after a lost partition of unknown content may have
+    begun in that one.
     """
     if not partitions:
         return
     newest = config.partitions.filter(state=SyncPartition.State.READY)
     names = [partition.name for partition in partitions]
     before = newest.exclude(name__in=names).order_by("opened_at").last()
+    unknown = config.partitions.filter(state=SyncPartition.State.LOST, sizes={})
+    purged = unknown.values_list("name", flat=True)
     book = _Book(config, purged, before.name if before else "")
     for partition in partitions:
         book.read(partition)

@@ -7,7 +7,7 @@ leaves the table at a partition's end and the rest of its backlog pending.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
 from django.db import transaction
@@ -20,14 +20,13 @@ from sync.engine.locks import BusyError, Namespace, lock_or_busy
 from sync.engine.schema import ensure_table
 from sync.engine.session import database_errors, is_database_down, server_start
 from sync.engine.transaction import load_transaction
-from sync.engine.transfer import Moved, move
+from sync.engine.transfer import move, record_moved
 from sync.errors import Cancelled, SyncError, TargetError
 from sync.models import (
     ATTEMPTS_BEFORE_PARKING,
     DataSyncProgress,
     Event,
     ProgressQuerySet,
-    QuarantinedRow,
     SyncTable,
 )
 from sync.sources.base import Source
@@ -273,29 +272,3 @@ def _load(
         record_moved(table, steps, moved)
         table.record_load(steps[-1].progress.partition)
         faultpoints.reach("progress_written")
-
-
-def record_moved(table: SyncTable, steps: list[Step], moved: list[Moved]) -> None:
-    """Write down what became of the partitions; part of the load's transaction."""
-    for step, item in zip(steps, moved, strict=True):
-        step.progress.record_success(item.counts, step.size)
-        QuarantinedRow.objects.bulk_create(item.rejected)
-        for kind, message in _news(step, item):
-            Event.record(
-                table.config,
-                kind,
-                message,
-                level=Event.Level.WARNING,
-                table_name=table.entity,
-                partition=step.progress.partition,
-            )
-
-
-def _news(step: Step, item: Moved) -> Iterator[tuple[str, str]]:
-    if step.borrowed_from:
-        yield "schema_borrowed", f"read with the columns of {step.borrowed_from}"
-    if item.trimmed:
-        said = f"{item.trimmed} rows had an empty cell too many at their end"
-        yield "rows_trimmed", said
-    if item.rejected:
-        yield "rows_quarantined", f"{len(item.rejected)} bad rows were set aside"

@@ -73,10 +73,13 @@ def _ddl(
 ) -> list[str]:
     cursor = raw_cursor()
     target = table.target()
-    relations.check_unaltered(target, relations.inspect(cursor, target))
+    found = relations.inspect(cursor, target)
     entities = [entity_of(table, name, source)[0] for name in partitions]
     if newest := newest_entity(table):
         entities.append(newest)
+    if entities:
+        target = tables.adopted(target, found or {}, entities[0])
+    relations.check_unaltered(target, found)
     statements: list[str] = []
     for entity in entities:
         columns = tables.columns_for(entity, target.columns, target.relation)

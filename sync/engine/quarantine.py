@@ -11,22 +11,19 @@ from django.utils import timezone
 from sync.engine.bad_rows import BadRows
 from sync.engine.careful import copy_carefully
 from sync.engine.locks import Namespace, lock_or_busy
-from sync.engine.reading import time_columns
 from sync.engine.session import (
     database_errors,
     is_database_down,
     prepare_session,
     raw_cursor,
 )
-from sync.engine.transfer import TOMBSTONES, system_columns
+from sync.engine.transfer import TOMBSTONES, staging_for, system_columns
 from sync.errors import SyncError, TargetError
 from sync.model_json import Attribute, Entity
-from sync.models import EmptyText, Event, QuarantinedRow, SyncTable
+from sync.models import Event, QuarantinedRow, SyncTable
 from sync.sources.careful_rows import Widths
 from sync.target import relations
 from sync.target.merge import Merge, RowCounts
-from sync.target.staging import Staging
-from sync.target.tables import KEY
 
 
 @dataclass(frozen=True)
@@ -78,17 +75,9 @@ def _apply(table: SyncTable, row: QuarantinedRow) -> RowCounts:
     entity = Entity(table.entity, attributes)
     target = table.target()
     relations.check_unaltered(target, relations.inspect(cursor, target))
-    columns = [target.column(attribute.name) for attribute in attributes]
-    known = [column for column in columns if column]
-    if len(known) < len(columns):
+    if any(target.column(attribute.name) is None for attribute in attributes):
         raise TargetError("target_altered", f"{table.label} lacks a column of the row")
-    staging = Staging(
-        cursor,
-        known,
-        entity.position(KEY) or 0,
-        partitioned=False,
-        empty_text=table.config.empty_text == EmptyText.EMPTY,
-    )
+    staging = staging_for(cursor, table.config, entity, target, partitioned=False)
     staging.create()
     path = f"{row.partition}/{table.entity}/{row.file}"
     copy_carefully(
@@ -97,7 +86,6 @@ def _apply(table: SyncTable, row: QuarantinedRow) -> RowCounts:
         [_as_read(row)],
         entity,
         Widths(len(attributes), row.least_width),
-        time_columns(entity),
         BadRows(),
         first_line=row.line,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sync import faultpoints
 from sync.engine.bad_rows import BadRows
-from sync.engine.careful import boolean_columns, copy_carefully
+from sync.engine.careful import copy_carefully
 from sync.engine.control import Control
 from sync.errors import SourceError
 from sync.model_json import Entity
@@ -27,7 +27,7 @@ from sync.sources.careful_rows import (
 from sync.sources.csv_rows import RecordCounter, blocks
 from sync.sources.time_words import WordWatch
 from sync.target.staging import CopyRefusedError, Staging
-from sync.target.types import TIME_TYPES, sql_type
+from sync.target.types import BOOLEAN, TIME_TYPES, columns_of
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Reader:
     time_columns: frozenset[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.time_columns = time_columns(self.entity)
+        self.time_columns = columns_of(self.entity, TIME_TYPES)
 
     def copy(self, file: TableFile) -> int:
         """Copy a file and return the rows in it, those set aside included.
@@ -70,7 +70,6 @@ class Reader:
                 stream.blocks(),
                 self.entity,
                 self.widths(),
-                self.time_columns,
                 self.bad_rows,
             )
             stream.check()
@@ -104,7 +103,7 @@ class Reader:
         """Say whether the last row, which has no line end, may have been cut."""
         if length > MAX_RECORD:
             return True
-        columns = boolean_columns(self.entity)
+        columns = columns_of(self.entity, {BOOLEAN})
         last = records([stream.tail(length)])
         return any(cut_boolean(record, columns) is not None for record in last)
 
@@ -120,15 +119,6 @@ class Reader:
             self.control.check()
             self.control.beat(self.table_id)
             yield block
-
-
-def time_columns(entity: Entity) -> frozenset[int]:
-    """Return the positions of the columns that hold dates and times."""
-    return frozenset(
-        index
-        for index, attribute in enumerate(entity.attributes)
-        if sql_type(attribute.data_type) in TIME_TYPES
-    )
 
 
 class _NeedsCareError(Exception):

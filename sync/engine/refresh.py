@@ -12,7 +12,6 @@ from sync.engine.control import Control
 from sync.engine.discovery import poll_once, source_of
 from sync.engine.entities import is_wanted
 from sync.engine.history import LATE
-from sync.engine.load import record_moved
 from sync.engine.rebuild import (
     Plan,
     partitions_since,
@@ -24,7 +23,7 @@ from sync.engine.rebuild import (
 from sync.engine.schema import check_widening, ensure_columns, record_columns
 from sync.engine.session import database_errors, prepare_session, raw_cursor
 from sync.engine.transaction import load_transaction
-from sync.engine.transfer import TOMBSTONES
+from sync.engine.transfer import TOMBSTONES, record_moved
 from sync.errors import SourceError
 from sync.models import DataSyncProgress, Event, SyncPartition, SyncTable
 from sync.sources.synapse_link import SynapseLink
@@ -167,11 +166,9 @@ def _make_fit(table: SyncTable, wanted: Plan, *, exists: bool) -> None:
 
 def _record_end(table: SyncTable, steps: list[Step], difference: Difference) -> None:
     first = steps[0].progress.partition
-    older = {step.progress.pk for step in steps}
-    superseded = table.progress.unapplied().exclude(pk__in=older)
-    DataSyncProgress.objects.filter(
-        pk__in=[row.pk for row in superseded if row.partition < first]
-    ).delete()
+    # What was not applied before the new copy never will be, and is not missed.
+    since = {p.name for p in partitions_since(table.config, first)}
+    table.progress.unapplied().exclude(partition__in=since).delete()
     table.record_refresh(first, steps[-1].progress.partition)
     Event.record(
         table.config,

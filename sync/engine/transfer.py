@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psycopg
@@ -18,6 +19,7 @@ from sync.errors import RowError, SourceError
 from sync.model_json import Entity
 from sync.models import (
     EmptyText,
+    Event,
     QuarantinedRow,
     SyncConfig,
     SyncTable,
@@ -26,8 +28,9 @@ from sync.models import (
 )
 from sync.sources.base import Source
 from sync.sources.careful_rows import Widths
+from sync.target.changes import SystemColumns
 from sync.target.failures import from_postgres
-from sync.target.merge import Merge, RowCounts, SystemColumns
+from sync.target.merge import Merge, RowCounts
 from sync.target.staging import Staging
 from sync.target.tables import IS_DELETE, KEY, SINK, VERSION, Table
 
@@ -57,11 +60,6 @@ class Moved:
     trimmed: int
 
 
-def live(table: SyncTable) -> Destination:
-    """Return the table's own target."""
-    return Destination(table.target(), TOMBSTONES)
-
-
 def move(
     table: SyncTable,
     steps: list[Step],
@@ -78,8 +76,11 @@ def move(
     """
     cursor = raw_cursor()
     prepare_session(cursor)
-    destination = destination or live(table)
-    staging = _staging(cursor, table.config, steps, destination.target)
+    destination = destination or Destination(table.target(), TOMBSTONES)
+    entity = steps[-1].entity
+    staging = staging_for(
+        cursor, table.config, entity, destination.target, partitioned=len(steps) > 1
+    )
     staging.create()
     faultpoints.reach("staging_created")
     if bad_rows is None:
@@ -88,7 +89,7 @@ def move(
     moved = mover.copy()
     show_phase(cursor, table.pk, "merge", mover.done)
     control.beat(table.pk)
-    system = system_columns(steps[-1].entity, destination.target)
+    system = system_columns(entity, destination.target)
     merge = Merge(
         cursor,
         staging,
@@ -110,19 +111,21 @@ def move(
     return moved
 
 
-def _staging(
+def staging_for(
     cursor: Cursor[tuple[object, ...]],
     config: SyncConfig,
-    steps: list[Step],
+    entity: Entity,
     target: Table,
+    *,
+    partitioned: bool,
 ) -> Staging:
-    entity = steps[-1].entity
+    """Return the staging table, not created yet, for rows of an entity."""
     columns = [target.column(attribute.name) for attribute in entity.attributes]
     return Staging(
         cursor,
         [column for column in columns if column],
         entity.position(KEY) or 0,
-        partitioned=len(steps) > 1,
+        partitioned=partitioned,
         empty_text=config.empty_text == EmptyText.EMPTY,
     )
 
@@ -213,6 +216,32 @@ class _Mover:
             )
             for row in rejected
         ]
+
+
+def record_moved(table: SyncTable, steps: list[Step], moved: list[Moved]) -> None:
+    """Write down what became of the partitions; part of the load's transaction."""
+    for step, item in zip(steps, moved, strict=True):
+        step.progress.record_success(item.counts, step.size)
+        QuarantinedRow.objects.bulk_create(item.rejected)
+        for kind, message in _news(step, item):
+            Event.record(
+                table.config,
+                kind,
+                message,
+                level=Event.Level.WARNING,
+                table_name=table.entity,
+                partition=step.progress.partition,
+            )
+
+
+def _news(step: Step, item: Moved) -> Iterator[tuple[str, str]]:
+    if step.borrowed_from:
+        yield "schema_borrowed", f"read with the columns of {step.borrowed_from}"
+    if item.trimmed:
+        said = f"{item.trimmed} rows had an empty cell too many at their end"
+        yield "rows_trimmed", said
+    if item.rejected:
+        yield "rows_quarantined", f"{len(item.rejected)} bad rows were set aside"
 
 
 def widths_of(table: SyncTable, step: Step, source: Source) -> Widths:

@@ -146,13 +146,7 @@ def _load_all(
     wait_for_others: bool,
 ) -> None:
     """Load the tables, the largest backlog first; fill in their results."""
-    sizes = {
-        report.table.pk: report.table.progress.unapplied().aggregate(n=Sum("bytes"))[
-            "n"
-        ]
-        or 0
-        for report, _ in work
-    }
+    sizes = {report.table.pk: _backlog_bytes(report.table) for report, _ in work}
     work.sort(key=lambda item: -sizes[item[0].table.pk])
 
     def load(report: TableReport, source: Source) -> None:

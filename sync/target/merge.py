@@ -13,14 +13,9 @@ from psycopg import Cursor, sql
 
 from sync import faultpoints
 from sync.errors import TargetError
-from sync.target.staging import PARTITION, RELATION, Staging
-from sync.target.tables import Column, Table
-from sync.target.types import TIMESTAMP
-
-WINNERS = sql.Identifier("pg_temp", "dvsync_winners")
-# PostgreSQL rounds 9999-12-31T23:59:59.9999999 up to a year that clients refuse.
-LAST_MOMENT = sql.SQL("timestamptz '9999-12-31 23:59:59.999999+00'")
-
+from sync.target.changes import Changes, SystemColumns
+from sync.target.staging import Staging
+from sync.target.tables import Table
 
 # The count that a winner's action goes into.
 _COUNTS = {"insert": "inserted", "delete": "deleted", "missing": "missing"}
@@ -39,21 +34,6 @@ class RowCounts:
     unchanged: int = 0
     rejected: int = 0
     missing: int = 0
-
-
-@dataclass(frozen=True)
-class SystemColumns:
-    """The columns that order changes.
-
-    Positions in the staging table, and names in the target, which may still have a
-    column that the model of these changes lacks.
-    """
-
-    version: int | None
-    sink: int | None
-    is_delete: int | None
-    live_version: str | None
-    live_sink: str | None
 
 
 class Merge:
@@ -75,20 +55,12 @@ class Merge:
         *,
         strict: bool = False,
     ) -> None:
+        self._changes = Changes(cursor, staging, system, table, tombstones, table_id)
         self._cursor = cursor
-        self._strict = strict
-        self._updating: set[int] = set()
         self._staging = staging
         self._system = system
-        self._target = table.relation
-        self._tombstones = tombstones
-        self._table_id = sql.Literal(table_id)
-        self._key_column = staging.columns[staging.key]
-        self._key = sql.Identifier(self._key_column.name)
-        # Partitions are numbered from 0; a load of one has no column for it.
-        self._partition: sql.Composable = sql.SQL("0")
-        if staging.partitioned:
-            self._partition = sql.SQL("s.{}").format(PARTITION)
+        self._strict = strict
+        self._updating: set[int] = set()
 
     def choose(self, rows: dict[int, int]) -> dict[int, RowCounts]:
         """Choose the winning changes; ``rows`` holds the rows read per partition.
@@ -99,7 +71,7 @@ class Merge:
         self._choose_winners()
         faultpoints.reach("winners_chosen")
         counts = {partition: RowCounts() for partition in rows}
-        self._execute(
+        self._changes.execute(
             "SELECT partition, action, count(*) FROM {winners} "
             "WHERE action IS NOT NULL GROUP BY partition, action"
         )
@@ -147,14 +119,14 @@ class Merge:
         ]
         if not suspects:
             return None
-        self._execute(
+        self._changes.execute(
             """
             SELECT partition, count(DISTINCT key) FROM ({stored}) AS c
             WHERE NOT is_delete AND version <> -1 AND partition = ANY({suspects})
                 AND stored <> -1 AND stored > coalesce(gone, -1)
             GROUP BY partition HAVING bool_and(version < stored) ORDER BY partition
             """,
-            stored=self._stored(),
+            stored=self._changes.stored(),
             suspects=sql.Literal(suspects),
         )
         for partition, keys in self._cursor.fetchall():
@@ -162,40 +134,10 @@ class Merge:
                 return int(str(partition))
         return None
 
-    def _stored(self) -> sql.Composed:
-        """Return the select of every staged change with what is stored before it.
-
-        That is the version of a row, and that of a later delete.
-        """
-        if not self._staging.partitioned:
-            return self._compose(
-                """
-                SELECT c.*, {live_version} AS stored, NULL::bigint AS gone
-                FROM ({changes}) AS c JOIN {target} AS t ON t.{key} = c.key
-                """,
-                changes=self._changes(),
-                live_version=self._live_version(),
-            )
-        return self._compose(
-            """
-            SELECT c.*,
-                greatest(
-                    CASE WHEN t.{key} IS NOT NULL THEN {live_version} END,
-                    max(c.version) FILTER (WHERE NOT c.is_delete) OVER earlier
-                ) AS stored,
-                max(c.version) FILTER (WHERE c.is_delete) OVER earlier AS gone
-            FROM ({changes}) AS c LEFT JOIN {target} AS t ON t.{key} = c.key
-            WINDOW earlier AS (PARTITION BY c.key ORDER BY c.partition
-                GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-            """,
-            changes=self._changes(),
-            live_version=self._live_version(),
-        )
-
     def drop(self) -> None:
         """Give the space of the winners back now; for a transaction that goes on."""
-        self._execute("TRUNCATE {winners}")
-        self._execute("DROP TABLE {winners}")
+        self._changes.execute("TRUNCATE {winners}")
+        self._changes.execute("DROP TABLE {winners}")
 
     def _do(self, verb: str, statement: sql.Composed, expected: int) -> None:
         self._cursor.execute(statement)
@@ -205,28 +147,12 @@ class Merge:
                 f"The table let {self._cursor.rowcount} of {expected} rows {verb}",
             )
 
-    def _execute(self, statement: str, **parts: sql.Composable) -> None:
-        self._cursor.execute(self._compose(statement, **parts))
-
-    def _compose(self, statement: str, **parts: sql.Composable) -> sql.Composed:
-        return sql.SQL(statement).format(
-            staging=RELATION,
-            winners=WINNERS,
-            target=self._target,
-            tombstones=self._tombstones,
-            table_id=self._table_id,
-            key=self._key,
-            staged_key=self._staging.column(self._staging.key),
-            partition=self._partition,
-            **parts,
-        )
-
     # Which change wins.
 
     def _choose_winners(self) -> None:
         # A temporary table has no statistics, and the planner would guess badly.
-        self._execute("ANALYZE {staging} ({staged_key})")
-        self._execute(
+        self._changes.execute("ANALYZE {staging} ({staged_key})")
+        self._changes.execute(
             """
             CREATE TEMPORARY TABLE dvsync_winners ON COMMIT DROP AS
             SELECT w.key, w.position, w.version, w.partition,
@@ -251,114 +177,18 @@ class Merge:
             LEFT JOIN {tombstones} AS d
                 ON d.table_id = {table_id} AND d.key = ARRAY[w.key::text]
             """,
-            changes=self._changes(),
-            live_version=self._live_version(),
-            live_sink=self._live_sink(),
+            changes=self._changes.every,
+            live_version=self._changes.live_version(),
+            live_sink=self._changes.live_sink(),
             enough=sql.SQL(">" if self._strict else ">="),
             in_turn=sql.Literal(not self._strict),
         )
-        self._execute("ANALYZE {winners}")
-
-    def _changes(self) -> sql.Composed:
-        """Return the select of every staged change with its effective version."""
-        version: sql.Composable = sql.SQL("-1::bigint")
-        joins: sql.Composable = sql.SQL("")
-        own: sql.Composable = sql.SQL("NULL::bigint")
-        if self._system.version is not None:
-            own = self._staged(self._system.version)
-        if not self._any_versionless():
-            version = sql.SQL("{}::bigint").format(own)
-        elif self._system.live_version is not None:
-            version, joins = self._effective_version(own), self._known_versions()
-        return self._compose(
-            """
-            SELECT s.{staged_key} AS key, s.ctid AS position,
-                {partition} AS partition, {version} AS version,
-                {is_delete} AS is_delete, {sink} AS sink
-            FROM {staging} AS s {joins}
-            """,
-            version=version,
-            is_delete=self._is_delete(),
-            sink=self._sink(),
-            joins=joins,
-        )
-
-    def _effective_version(self, own: sql.Composable) -> sql.Composed:
-        """Return the version of a change, for a delete without one the highest known.
-
-        Known before it are the live row's, the tombstone's, and those of the
-        key's staged changes ahead of it.
-        """
-        return self._compose(
-            """
-            CASE WHEN {own} IS NOT NULL THEN {own}
-            WHEN {is_delete} THEN greatest({live_version}, coalesce(d.version, -1),
-                max({own}) OVER (
-                    PARTITION BY s.{staged_key}
-                    ORDER BY {partition}, {sink}, {is_delete}, s.ctid
-                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))
-            ELSE -1 END::bigint
-            """,
-            own=own,
-            is_delete=self._is_delete(),
-            sink=self._sink(),
-            live_version=self._live_version(),
-        )
-
-    def _known_versions(self) -> sql.Composed:
-        return self._compose(
-            """
-            LEFT JOIN {target} AS t ON t.{key} = s.{staged_key}
-            LEFT JOIN {tombstones} AS d
-                ON d.table_id = {table_id} AND d.key = ARRAY[s.{staged_key}::text]
-            """
-        )
-
-    def _any_versionless(self) -> bool:
-        if self._system.version is None:
-            return True
-        self._execute(
-            "SELECT EXISTS (SELECT FROM {staging} AS s WHERE {version} IS NULL)",
-            version=self._staged(self._system.version),
-        )
-        row = self._cursor.fetchone()
-        return row is not None and bool(row[0])
-
-    def _staged(self, index: int) -> sql.Composed:
-        return sql.SQL("s.{}").format(self._staging.column(index))
-
-    def _live(self, index: int) -> sql.Composed:
-        name = self._staging.columns[index].name
-        return sql.SQL("t.{}").format(sql.Identifier(name))
-
-    def _is_delete(self) -> sql.Composable:
-        index = self._system.is_delete
-        if index is None:
-            return sql.SQL("false")
-        return sql.SQL("coalesce({}, false)").format(self._staged(index))
-
-    def _sink(self) -> sql.Composable:
-        index = self._system.sink
-        if index is None:
-            return sql.SQL("'-infinity'::timestamptz")
-        return sql.SQL("coalesce({}, '-infinity')").format(self._value(index))
-
-    def _live_version(self) -> sql.Composable:
-        if self._system.live_version is None:
-            return sql.SQL("-1")
-        name = sql.Identifier(self._system.live_version)
-        return sql.SQL("coalesce(t.{}, -1)").format(name)
-
-    def _live_sink(self) -> sql.Composable:
-        if self._system.live_sink is None:
-            return sql.SQL("'-infinity'::timestamptz")
-        name = sql.Identifier(self._system.live_sink)
-        return sql.SQL("coalesce(t.{}, '-infinity')").format(name)
+        self._changes.execute("ANALYZE {winners}")
 
     # Applying the winners.
 
     def _delete(self) -> sql.Composed:
-        return self._compose(
+        return self._changes.compose(
             """
             DELETE FROM {target} AS t USING {winners} AS w
             WHERE t.{key} = w.key AND w.action = 'delete'
@@ -369,13 +199,13 @@ class Merge:
         """Write what differs; return the rows written by partition."""
         others = [
             index
-            for index, column in enumerate(self._staging.columns)
-            if column != self._key_column
+            for index in range(len(self._staging.columns))
+            if index != self._staging.key
         ]
         if not others:
             return []
         # Compared as stored, not as equal: 1.0 and 1.00 are different content.
-        statement = self._compose(
+        statement = self._changes.compose(
             """
             WITH done AS (
                 UPDATE {target} AS t SET {assignments}
@@ -388,18 +218,18 @@ class Merge:
             assignments=sql.SQL(", ").join(
                 sql.SQL("{} = {}").format(
                     sql.Identifier(self._staging.columns[index].name),
-                    self._value(index),
+                    self._changes.value(index),
                 )
                 for index in others
             ),
-            live=sql.SQL(", ").join(self._live(index) for index in others),
-            staged=sql.SQL(", ").join(self._value(index) for index in others),
+            live=sql.SQL(", ").join(self._changes.live(index) for index in others),
+            staged=sql.SQL(", ").join(self._changes.value(index) for index in others),
         )
         self._cursor.execute(statement)
         return [(int(str(p)), int(str(n))) for p, n in self._cursor]
 
     def _insert(self) -> sql.Composed:
-        return self._compose(
+        return self._changes.compose(
             """
             INSERT INTO {target} ({columns})
             SELECT {values} FROM {winners} AS w
@@ -410,24 +240,15 @@ class Merge:
                 sql.Identifier(column.name) for column in self._staging.columns
             ),
             values=sql.SQL(", ").join(
-                self._value(index) for index in range(len(self._staging.columns))
+                self._changes.value(index)
+                for index in range(len(self._staging.columns))
             ),
-        )
-
-    def _value(self, index: int) -> sql.Composed:
-        """Return the value to store for a staged column."""
-        column: Column = self._staging.columns[index]
-        value = self._staged(index)
-        if column.type != TIMESTAMP:
-            return value
-        return sql.SQL("CASE WHEN {v} > {last} THEN {last} ELSE {v} END").format(
-            v=value, last=LAST_MOMENT
         )
 
     # Tombstones: a key has a row or a tombstone, never both.
 
     def _remember_deletes(self) -> None:
-        self._execute(
+        self._changes.execute(
             """
             INSERT INTO {tombstones} AS d (table_id, key, version)
             SELECT {table_id}, ARRAY[key::text], version FROM {winners}
@@ -438,7 +259,7 @@ class Merge:
         )
 
     def _forget_deletes(self) -> None:
-        self._execute(
+        self._changes.execute(
             """
             DELETE FROM {tombstones} AS d USING {winners} AS w
             WHERE d.table_id = {table_id} AND w.action = 'insert'

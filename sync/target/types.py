@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from psycopg import sql
 
-from sync.model_json import DATA_TYPES, type_key
+from sync.model_json import DATA_TYPES, Entity, type_key
 
 TEXT = "text"
 BOOLEAN = "boolean"
@@ -52,6 +54,15 @@ SQL_TYPES = {name: sql.SQL(name) for name in _TYPES.values()}
 def sql_type(data_type: str) -> str:
     """Return the PostgreSQL type of a model.json type; unknown ones are text."""
     return _BY_KEY.get(type_key(data_type), TEXT)
+
+
+def columns_of(entity: Entity, types: Collection[str]) -> frozenset[int]:
+    """Return the positions of the columns that have one of the PostgreSQL types."""
+    return frozenset(
+        index
+        for index, attribute in enumerate(entity.attributes)
+        if sql_type(attribute.data_type) in types
+    )
 
 
 def widened(old: str, new: str) -> str | None:

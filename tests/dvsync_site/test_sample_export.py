@@ -495,5 +495,5 @@ def test_command_refuses_bad_numbers(tmp_path: Path, name: str) -> None:
 def test_help_starts_with_examples() -> None:
     parser = Command().create_parser("manage.py", "makeexport")
     text = parser.format_help()
-    assert text.startswith("Examples:\n  manage.py makeexport /tmp/export\n")
+    assert text.startswith("Examples:\n  manage.py makeexport var/export\n")
     assert text.index("usage:") < text.index("Writes a sample export")

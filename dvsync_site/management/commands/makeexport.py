@@ -28,9 +28,9 @@ class Command(DvsyncCommand):
         "everything else to stderr."
     )
     examples = (
-        "makeexport /tmp/export",
-        "makeexport /tmp/export --tables 12 --folders 20",
-        "makeexport /tmp/big --tables 2 --rows 5000000 --folders 1",
+        "makeexport var/export",
+        "makeexport var/export --tables 12 --folders 20",
+        "makeexport var/big --tables 2 --rows 5000000 --folders 1",
     )
     needs_database = False
     requires_system_checks = ()

@@ -22,6 +22,7 @@ from sync.engine.batch import Step
 from sync.engine.transfer import Moved, move
 from sync.models import DataSyncProgress, ProgressQuerySet, SyncTable
 from sync.sources.csv_rows import RecordCounter
+from sync.target.changes import Changes
 from sync.target.merge import Merge, RowCounts
 from sync.target.staging import Staging
 from tests import invariants
@@ -62,12 +63,12 @@ def load_each(export: Export, *folders: Callable[[], object]) -> None:
 
 def rewriting(old: str, new: str) -> Any:
     """Plant another statement in the merge; the place must be met."""
-    execute = Merge._execute
+    execute = Changes.execute
 
-    def rewritten(self: Merge, statement: str, **parts: sql.Composable) -> None:
+    def rewritten(self: Changes, statement: str, **parts: sql.Composable) -> None:
         execute(self, statement.replace(old, new), **parts)
 
-    return mock.patch.object(Merge, "_execute", rewritten)
+    return mock.patch.object(Changes, "execute", rewritten)
 
 
 @contextmanager
@@ -109,7 +110,7 @@ def test_a_merge_without_the_version_guard_is_found(
     export: Export, invariant: str
 ) -> None:
     with (
-        mock.patch.object(Merge, "_live_version", return_value=sql.SQL("-1")),
+        mock.patch.object(Changes, "live_version", return_value=sql.SQL("-1")),
         pytest.raises(AssertionError, match=rf"(?m)^{invariant} "),
     ):
         stale_row(export)
@@ -385,7 +386,7 @@ def test_batches_that_make_a_difference_are_found(
     make_export: Callable[..., Export],
 ) -> None:
     with (
-        mock.patch.object(Merge, "_live_version", return_value=sql.SQL("-1")),
+        mock.patch.object(Changes, "live_version", return_value=sql.SQL("-1")),
         pytest.raises(AssertionError, match=r"(?m)^I7 account"),
     ):
         load_as_twins(make_export(), make_export)

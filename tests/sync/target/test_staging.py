@@ -17,8 +17,9 @@ from sync.errors import SourceError
 from sync.model_json import Attribute, Entity
 from sync.models import Tombstone
 from sync.sources.csv_rows import RecordCounter, record_at
+from sync.target.changes import SystemColumns
 from sync.target.failures import from_postgres
-from sync.target.merge import Merge, SystemColumns
+from sync.target.merge import Merge
 from sync.target.staging import PARTITION, RELATION, CopyRefusedError, Staging
 from sync.target.tables import Column, Table, columns_for, create_table
 
