@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import warnings
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -65,8 +66,13 @@ def _secret_key(data_dir: Path) -> str:
         ) from error
 
 
-# A network that swallows everything must not hold a command for ever.
-CONNECT_SECONDS = 10
+# A network that swallows everything must not hold a process for ever.
+_NETWORK = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
 
 
 def _database() -> dict[str, object]:
@@ -82,19 +88,58 @@ def _database() -> dict[str, object]:
     config["CONN_HEALTH_CHECKS"] = True
     options = config.setdefault("OPTIONS", {})
     if isinstance(options, dict):
-        options.setdefault("connect_timeout", CONNECT_SECONDS)
+        for name, value in _NETWORK.items():
+            options.setdefault(name, value)
     return config
 
 
+def _poll_seconds() -> int:
+    seconds = _positive("DVSYNC_POLL_SECONDS", 20)
+    if seconds < 5 or 60 % seconds:
+        raise ImproperlyConfigured(
+            "DVSYNC_POLL_SECONDS must be 5, 6, 10, 12, 15, 20, 30 or 60, "
+            f"not {seconds}."
+        )
+    return seconds
+
+
+def _choice(name: str, *values: str) -> str:
+    text = str(env.str(name, default=values[0])).strip().lower()
+    if text not in values:
+        raise ImproperlyConfigured(
+            f"{name} must be {' or '.join(values)}, not {text!r}."
+        )
+    return text
+
+
+def _web_address(name: str) -> str:
+    text = str(env.str(name, default="")).strip()
+    if text and not text.startswith(("http://", "https://")):
+        raise ImproperlyConfigured(f"{name} must begin with http:// or https://.")
+    return text
+
+
 DATA_DIR = _data_dir()
+POLL_SECONDS = _poll_seconds()
+LATE_SECONDS = _positive("DVSYNC_LATE_SECONDS", 300)
 STALL_SECONDS = _positive("DVSYNC_STALL_SECONDS", 600)
+WORKERS = _positive("DVSYNC_WORKERS", 2)
+METRICS_TOKEN = env.str("DVSYNC_METRICS_TOKEN", default="")
+LOG_FORMAT = _choice("DVSYNC_LOG_FORMAT", "text", "json")
+LOG_LEVEL = _choice("DVSYNC_LOG_LEVEL", "info", "debug", "warning", "error")
+WEBHOOK_URL = _web_address("DVSYNC_WEBHOOK_URL")
+WEBHOOK_SECRET = env.str("DVSYNC_WEBHOOK_SECRET", default="")
+LOAD_WEBHOOK_URL = _web_address("DVSYNC_LOAD_WEBHOOK_URL")
+ALERT_EMAILS = env.list("DVSYNC_ALERT_EMAILS", default=[])
+KEEP_DAYS = _positive("DVSYNC_KEEP_DAYS", 90)
 DEBUG = _flag("DJANGO_DEBUG")
 SECRET_KEY = _secret_key(DATA_DIR)
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=["localhost", "127.0.0.1"])
 DATABASES = {"default": _database()}
 
 INSTALLED_APPS = [
-    "dvsync_site.apps.SiteConfig",
+    "dvsync_site.apps.SiteConfig",  # first: its qcluster is not django-q2's
+    "django_q",  # before sync, which takes its schedules out of the admin
     "sync.apps.SyncAppConfig",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -134,6 +179,36 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("MinimumLengthValidator", "CommonPasswordValidator")
 ]
+
+# django-q2 wants a timeout; a load has none.
+warnings.filterwarnings("ignore", message="Retry and timeout are misconfigured")
+# The poll has a cluster of its own, so that no load delays it. A load may take hours:
+# its watchdog ends it, not a timeout. Neither is run again by django-q2, for the
+# next poll does that. A load's row of the queue is taken for a week at the most.
+Q_CLUSTER = {
+    "name": "poll",
+    "orm": "default",
+    "broker_class": "sync.tasks.broker.ServiceBroker",
+    "workers": 1,
+    "timeout": 60,
+    "retry": 180,
+    "queue_limit": 1,
+    "bulk": 1,
+    "max_attempts": 1,
+    "ack_failures": True,
+    "catch_up": False,
+    "save_limit": -1,
+    "recycle": 500,
+    "log_level": "WARNING",
+    "ALT_CLUSTERS": {
+        "sync": {
+            "workers": WORKERS,
+            "scheduler": False,
+            "timeout": None,
+            "retry": 7 * 24 * 3600,
+        },
+    },
+}
 
 USE_TZ = True
 TIME_ZONE = "UTC"

@@ -14,15 +14,18 @@ from sync.models.progress import (
     ProgressQuerySet,
     retry_delay,
 )
+from sync.models.service import Cluster, Heartbeat, Worker
 from sync.models.table import QuarantinedRow, SyncTable, Tombstone
 from sync.models.text import clean
 
 __all__ = [
     "ATTEMPTS_BEFORE_PARKING",
     "BadRowPolicy",
+    "Cluster",
     "DataSyncProgress",
     "EmptyText",
     "Event",
+    "Heartbeat",
     "NewTables",
     "ProgressQuerySet",
     "QuarantinedRow",
@@ -30,6 +33,7 @@ __all__ = [
     "SyncPartition",
     "SyncTable",
     "Tombstone",
+    "Worker",
     "clean",
     "retry_delay",
 ]

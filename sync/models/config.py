@@ -9,6 +9,9 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
 
+from sync.errors import SyncError
+from sync.models.text import clean
+
 
 class BadRowPolicy(models.TextChoices):
     """What becomes of rows that cannot be applied."""
@@ -84,6 +87,13 @@ class SyncConfig(models.Model):
         blank=True, help_text="The open folder at the last look at the export."
     )
     checked_at = models.DateTimeField(null=True, blank=True)
+    error_code = models.TextField(blank=True)
+    error_message = models.TextField(blank=True)
+    error_where = models.TextField(blank=True)
+    error_remedy = models.TextField(blank=True)
+    failing_since = models.DateTimeField(
+        null=True, blank=True, help_text="Since when the export cannot be read."
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -106,3 +116,22 @@ class SyncConfig(models.Model):
         self.marker = marker
         self.checked_at = timezone.now()
         self.save(update_fields=["marker", "checked_at"])
+
+    def record_problem(self, error: SyncError | None) -> None:
+        """Remember what is wrong with the export as a whole, None: nothing."""
+        if error is None and not self.error_code:
+            return
+        self.error_code = error.code if error else ""
+        self.error_message = clean(error.message) if error else ""
+        self.error_where = clean(error.where) if error else ""
+        self.error_remedy = clean(error.remedy) if error else ""
+        self.failing_since = (self.failing_since or timezone.now()) if error else None
+        self.save(
+            update_fields=[
+                "error_code",
+                "error_message",
+                "error_where",
+                "error_remedy",
+                "failing_since",
+            ]
+        )

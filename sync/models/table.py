@@ -60,6 +60,19 @@ class SyncTable(models.Model):
     filled_from = models.TextField(
         blank=True, help_text="The partition from which a refresh filled the table."
     )
+    error_code = models.TextField(
+        blank=True, help_text="Why its target could not be made, without a backlog."
+    )
+    error_message = models.TextField(blank=True)
+    error_remedy = models.TextField(blank=True)
+    last_loaded_at = models.DateTimeField(null=True, blank=True)
+    loads_total = models.BigIntegerField(default=0)
+    failures_total = models.BigIntegerField(default=0)
+    inserted_total = models.BigIntegerField(default=0)
+    updated_total = models.BigIntegerField(default=0)
+    deleted_total = models.BigIntegerField(default=0)
+    bytes_total = models.BigIntegerField(default=0)
+    seconds_total = models.FloatField(default=0.0)
 
     class Meta:
         ordering: ClassVar = ["config", "entity"]
