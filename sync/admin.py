@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.contrib import admin
 from django.http import HttpRequest
 
@@ -185,3 +186,7 @@ class EventAdmin(ReadOnlyAdmin):
         "partition",
         "message",
     )
+
+
+# dvsync makes its one schedule itself; a faulty one of a user would stop them all.
+admin.site.unregister(apps.get_model("django_q", "Schedule"))

@@ -23,7 +23,7 @@ def accept_loss(config: SyncConfig, entity: str | None = None) -> list[str]:
             if not lost:
                 continue
             mine.delete()
-            table.resume()
+            table.unpark()
             accepted.append(table.entity)
             Event.record(
                 config,

@@ -61,7 +61,29 @@ def poll_once(config: SyncConfig, source: SynapseLink | None = None) -> Poll:
     Raises ``SourceError`` when the export as a whole cannot be read, and
     ``TargetError`` when the database cannot be reached.
     """
-    source = source or source_of(config)
+    try:
+        poll = _poll(config, source or source_of(config))
+    except SourceError as error:
+        _record_problem(config, error)
+        raise
+    _record_problem(config, poll.problem)
+    return poll
+
+
+def _record_problem(config: SyncConfig, problem: SourceError | None) -> None:
+    """Remember what is wrong with the export; say when it begins and ends."""
+    if problem is None and not config.error_code:
+        return
+    with database_errors():
+        if problem is None:
+            Event.record(config, "source_recovered")
+        elif problem.code != config.error_code:
+            level = Event.Level.ERROR
+            Event.record(config, "source_failed", str(problem), level=level)
+        config.record_problem(problem)
+
+
+def _poll(config: SyncConfig, source: SynapseLink) -> Poll:
     with database_errors():
         discovery = look(config, source)
         faultpoints.reach("discovered")
@@ -238,6 +260,9 @@ def _create_tables(
         except TargetError as error:
             if not has_backlog:  # else its load meets the error and records it
                 failures.append((table, error))
+                table.record_problem(error)
+        else:
+            table.record_problem(None)
     return failures
 
 

@@ -160,7 +160,7 @@ def record_returns(config: SyncConfig, partitions: Sequence[Partition]) -> None:
     rows.reset()
     tables = [t for t in selected_tables(config) if t.entity in waiting]
     for table in tables:
-        table.resume()
+        table.unpark()
         _lose_known(table)
 
 

@@ -44,12 +44,13 @@ REFRESHED = (
     "base_partition",
     "refresh_reason",
     "approved_partition",
+    "state",
 )
 
 
 @dataclass
 class LoadResult:
-    """What became of a table: success, unchanged, failed or busy.
+    """What became of a table: success, unchanged, failed, busy or paused.
 
     After a failure the counts are those of the partitions applied before it.
     """
@@ -122,6 +123,10 @@ def _next_load(
     try:
         with database_errors(table.label):
             table.refresh_from_db(fields=REFRESHED)
+            table.config.refresh_from_db(fields=["paused"])
+            if table.paused:
+                result.status = "success" if result.partitions else "paused"
+                return False
             steps = initiate_load(table, source, BATCH_BYTES)
         if not steps:
             return False
@@ -186,6 +191,7 @@ def _record_failure(table: SyncTable, failure: PartitionError) -> bool:
             table.hold()
         elif rows.filter(next_attempt_at=None).exists():
             table.park()
+        table.add_totals(failures=1)
         Event.record(
             table.config,
             "load_failed",
@@ -235,6 +241,16 @@ def _attempt(
     return steps
 
 
+def record_unexpected(table: SyncTable, error: Exception) -> None:
+    """Record a fault of dvsync on the partition that met it; it is tried again."""
+    row = table.progress.unapplied().first()
+    if row is not None:
+        message = f"Unexpected {type(error).__name__}: {error}"
+        failure = PartitionError(row, SyncError("internal_error", message))
+        with database_errors(table.label):
+            _record_failure(table, failure)
+
+
 def _take_back(table: SyncTable, rows: ProgressQuerySet, control: Control) -> None:
     """Undo the attempt of rows that are not to blame.
 
@@ -263,6 +279,7 @@ def _load(
     table: SyncTable, steps: list[Step], source: Source, control: Control
 ) -> None:
     """Load the batch in one transaction: everything, or nothing."""
+    began = time.monotonic()
     with load_transaction(table, control):
         faultpoints.reach("load_started")
         rows = table.progress.filter(pk__in=[step.progress.pk for step in steps])
@@ -271,4 +288,17 @@ def _load(
         control.check()
         record_moved(table, steps, moved)
         table.record_load(steps[-1].progress.partition)
+        _add_up(table, steps, time.monotonic() - began)
         faultpoints.reach("progress_written")
+
+
+def _add_up(table: SyncTable, steps: list[Step], seconds: float) -> None:
+    rows = [step.progress for step in steps]
+    table.add_totals(
+        loads=1,
+        inserted=sum(row.rows_inserted for row in rows),
+        updated=sum(row.rows_updated for row in rows),
+        deleted=sum(row.rows_deleted for row in rows),
+        bytes=sum(row.bytes for row in rows),
+        seconds=seconds,
+    )

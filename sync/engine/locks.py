@@ -18,6 +18,7 @@ class Namespace(IntEnum):
     CONFIG = 1_685_484_398
     TABLE = 1_685_484_399
     MIGRATION = 1_685_484_400
+    POLL = 1_685_484_401
 
 
 class BusyError(Exception):
@@ -37,6 +38,28 @@ def lock_or_busy(namespace: Namespace, number: int) -> None:
         row = cursor.fetchone()
     if not row or not row[0]:
         raise BusyError
+
+
+@contextmanager
+def exclusive(namespace: Namespace, number: int) -> Iterator[None]:
+    """Hold a lock for the block, over all its transactions; ``BusyError`` if taken.
+
+    It is a transaction's lock on a connection of its own: work in the block may
+    commit, and pools of connections that know no sessions do no harm.
+    """
+    other = connection.copy()
+    try:
+        other.set_autocommit(False)
+        with other.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_try_advisory_xact_lock(%s, %s)", [namespace, number]
+            )
+            row = cursor.fetchone()
+        if not row or not row[0]:
+            raise BusyError
+        yield
+    finally:
+        other.close()
 
 
 @contextmanager

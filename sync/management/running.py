@@ -124,7 +124,7 @@ def _matches(table: SyncTable, globs: Sequence[str]) -> bool:
 
 def _halted(table: SyncTable) -> str | None:
     """Return the state in which a person keeps a table from being loaded."""
-    if table.config.paused or table.state == SyncTable.State.PAUSED:
+    if table.paused:
         return "paused"
     return "held" if table.state == SyncTable.State.HELD else None
 

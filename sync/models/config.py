@@ -111,6 +111,20 @@ class SyncConfig(models.Model):
 
         return (not self.include or matches(self.include)) and not matches(self.exclude)
 
+    def pause(self) -> bool:
+        """Let the export not even be looked at; False when it was paused."""
+        return self._switch(paused=True)
+
+    def resume(self) -> bool:
+        """End a pause; False when there was none."""
+        return self._switch(paused=False)
+
+    def _switch(self, *, paused: bool) -> bool:
+        others = SyncConfig.objects.filter(pk=self.pk).exclude(paused=paused)
+        switched = bool(others.update(paused=paused))
+        self.paused = paused
+        return switched
+
     def record_check(self, marker: str) -> None:
         """Remember that the export was looked at just now."""
         self.marker = marker

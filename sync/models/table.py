@@ -6,9 +6,10 @@ from typing import ClassVar
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
+from sync.errors import SyncError
 from sync.models.config import BadRowPolicy, SyncConfig
 from sync.models.progress import DataSyncProgress, ProgressQuerySet
 from sync.models.text import clean
@@ -142,6 +143,16 @@ class SyncTable(models.Model):
         if not given_up.exists():
             self._move_state(self.State.PARKED, self.State.ACTIVE)
 
+    def add_totals(self, **counts: float) -> None:
+        """Add to the totals, by their names without ``_total``."""
+        changes: dict[str, object] = {
+            f"{name}_total": F(f"{name}_total") + count
+            for name, count in counts.items()
+        }
+        if "loads" in counts:
+            changes["last_loaded_at"] = timezone.now()
+        SyncTable.objects.filter(pk=self.pk).update(**changes)
+
     def record_refresh(self, first: str, last: str) -> None:
         """Remember that the table was filled anew from one partition to another.
 
@@ -179,18 +190,57 @@ class SyncTable(models.Model):
         """Replicate a table that the policy asked about."""
         self._move_state(self.State.NEW, self.State.ACTIVE)
 
-    def resume(self) -> None:
+    def unpark(self) -> None:
         """Let a parked table go on."""
         self._move_state(self.State.PARKED, self.State.ACTIVE)
+
+    @property
+    def paused(self) -> bool:
+        """Whether somebody paused the table or its sync."""
+        return self.config.paused or self.state == self.State.PAUSED
+
+    @property
+    def halted(self) -> bool:
+        """Whether the table is not to be loaded before a person has said so."""
+        return self.paused or self.state != self.State.ACTIVE
+
+    def pause(self) -> bool:
+        """Let nothing be loaded until ``resume``; False when it was paused."""
+        return any(
+            self._move_state(state, self.State.PAUSED)
+            for state in (self.State.ACTIVE, self.State.PARKED, self.State.HELD)
+        )
+
+    def resume(self) -> bool:
+        """End a pause; False when there was none. What waited for a person does so."""
+        given_up = self.progress.filter(
+            copy_status=DataSyncProgress.Status.FAILURE, next_attempt_at=None
+        )
+        state = self.State.ACTIVE
+        if given_up.exists():
+            held = given_up.filter(error_code="mass_delete").exists()
+            state = self.State.HELD if held else self.State.PARKED
+        return self._move_state(self.State.PAUSED, state)
+
+    def record_problem(self, error: SyncError | None) -> None:
+        """Remember why the target could not be made, None: it could."""
+        if error is None and not self.error_code:
+            return
+        self.error_code = error.code if error else ""
+        self.error_message = clean(str(error)) if error else ""
+        self.error_remedy = clean(error.remedy) if error else ""
+        self.save(update_fields=["error_code", "error_message", "error_remedy"])
 
     def need_refresh(self, reason: str) -> None:
         """Remember that the table is not sure to be right without a refresh."""
         self.refresh_reason = clean(reason)
         self.save(update_fields=["refresh_reason"])
 
-    def _move_state(self, old: State, new: State) -> None:
-        if SyncTable.objects.filter(pk=self.pk, state=old).update(state=new):
+    def _move_state(self, old: State, new: State) -> bool:
+        moved = SyncTable.objects.filter(pk=self.pk, state=old).update(state=new)
+        if moved:
             self.state = new
+        return bool(moved)
 
 
 class Tombstone(models.Model):

@@ -1,0 +1,83 @@
+"""The tasks themselves: a poll of all exports, and the load of one table."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from sync.engine.due import due_tables
+from sync.engine.load import LoadResult, record_unexpected, sync_table
+from sync.engine.locks import BusyError, Namespace, exclusive
+from sync.engine.overseer import Overseer
+from sync.engine.rounds import look_at_all
+from sync.errors import Cancelled, SyncError
+from sync.models import Heartbeat, SyncTable
+from sync.tasks import cluster, queue
+
+log = logging.getLogger(__name__)
+
+
+def poll(slot: str) -> None:
+    """Look at every export and enqueue a load for each table that is due.
+
+    ``slot`` is the planned time in ISO format. One that is over, one that had its
+    poll, and one that meets another poll at work is dropped: the next one comes soon.
+    """
+    planned = datetime.fromisoformat(slot)
+    if timezone.now() - planned > timedelta(seconds=settings.POLL_SECONDS):
+        log.info("The poll of %s is dropped: its time is over", slot)
+        return
+    try:
+        with exclusive(Namespace.POLL, 0):
+            if Heartbeat.begin(planned):
+                _poll()
+                Heartbeat.end()
+    except BusyError:
+        log.info("The poll of %s is dropped: another one is at work", slot)
+
+
+def _poll() -> None:
+    queue.release_abandoned()
+    look_at_all()
+    for table in queue.enqueue(due_tables()):
+        log.debug("A load of %s is due", table.label)
+
+
+def load(table_id: int) -> None:
+    """Apply the backlog of a table, unless it is halted or gone by now."""
+    table = SyncTable.objects.select_related("config").filter(pk=table_id).first()
+    if table is None or table.halted or cluster.stopping():
+        return
+    place = {"sync": table.config.name, "table": table.entity}
+    try:
+        with Overseer(table, cluster.stopping) as control:
+            result = sync_table(table, control=control)
+    except Cancelled:
+        log.warning("The load was stopped and rolled back", extra=place)
+    except SyncError as error:
+        log.warning("%s", error, extra=place)
+    except Exception as error:
+        log.exception("The load ended unexpectedly", extra=place)
+        record_unexpected(table, error)
+    else:
+        _say(table, result)
+
+
+def _say(table: SyncTable, result: LoadResult) -> None:
+    place = {"sync": table.config.name, "table": table.entity}
+    if result.error is not None:
+        log.error("%s", result.error, extra=place)
+    elif result.status == "success":
+        rows = result.rows
+        log.info(
+            "applied %d partitions: %d inserted, %d updated, %d deleted in %.1f s",
+            result.partitions,
+            rows.inserted,
+            rows.updated,
+            rows.deleted,
+            result.seconds,
+            extra={**place, "partition": table.last_partition},
+        )

@@ -1,0 +1,87 @@
+"""The loads that wait in the queue, or are taken from it: one per table."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from django.conf import settings
+from django.db.models import Q
+from django.utils import timezone
+from django_q.models import OrmQ
+from django_q.tasks import async_task
+
+from sync.engine.due import DueTable
+from sync.models import CLUSTER_DEAD_AFTER, Worker
+
+QUEUE = "sync"
+LOAD = "sync.tasks.jobs.load"
+
+
+def release(rows: Iterable[int]) -> None:
+    """Let rows of the queue that nobody works on be taken again, at once."""
+    OrmQ.objects.filter(pk__in=list(rows)).update(lock=timezone.now())
+
+
+def release_abandoned() -> None:
+    """Release what clusters had taken that are gone, whole hosts perhaps."""
+    now = timezone.now()
+    heard = now - CLUSTER_DEAD_AFTER
+    dead = Worker.objects.filter(queue_row__isnull=False, cluster__beat_at__lt=heard)
+    release(row for row in dead.values_list("queue_row", flat=True) if row is not None)
+    dead.update(queue_row=None, doing="")
+    # Taken by a cluster that died before one of its workers began.
+    working = Worker.objects.exclude(queue_row=None).values_list("queue_row", flat=True)
+    taken_since = _taken_until(now - CLUSTER_DEAD_AFTER)
+    taken = OrmQ.objects.filter(key=QUEUE, lock__gt=now, lock__lt=taken_since)
+    release(taken.exclude(pk__in=list(working)).values_list("pk", flat=True))
+
+
+def _taken_until(moment: datetime) -> datetime:
+    """Return until when a row is taken that was taken at that moment."""
+    retry = cast("Any", settings.Q_CLUSTER)["ALT_CLUSTERS"][QUEUE]["retry"]
+    return moment + timedelta(seconds=retry)
+
+
+def queued_tables() -> set[int]:
+    """Return the tables that have a load in the queue, waiting or running.
+
+    A row that cannot be read, of another installation's key perhaps, is let go.
+    """
+    tables, unreadable = set(), []
+    for row in OrmQ.objects.filter(key=QUEUE):
+        args = row.task.get("args")
+        if args and row.task.get("func") == LOAD:
+            tables.add(int(args[0]))
+        elif str(row.task.get("id", "")).startswith("*"):
+            unreadable.append(row.pk)
+    OrmQ.objects.filter(Q(pk__in=unreadable)).delete()
+    return tables
+
+
+def enqueue(due: Collection[DueTable]) -> list[DueTable]:
+    """Enqueue a load for each due table that has none; return these.
+
+    Of those over the byte budget, at most all workers but one have a load at a time.
+    """
+    queued = queued_tables()
+    large = sum(1 for table in due if table.large and table.pk in queued)
+    limit = max(1, Worker.seen(QUEUE) - 1)
+    chosen = []
+    for table in due:
+        if table.pk in queued:
+            continue
+        if table.large:
+            if large >= limit:
+                continue
+            large += 1
+        chosen.append(table)
+    for table in chosen:
+        async_task(
+            LOAD,
+            table.pk,
+            task_name=f"load {table.label}"[:100],
+            q_options={"cluster": QUEUE},
+        )
+    return chosen
