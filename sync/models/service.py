@@ -11,7 +11,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 # A cluster that was not heard of for so long is dead, or its host is.
-CLUSTER_DEAD_AFTER = timedelta(seconds=60)
+CLUSTER_DEAD_AFTER = timedelta(seconds=30)
 FAR_AHEAD = timedelta(minutes=2)
 
 

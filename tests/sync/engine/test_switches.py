@@ -1,0 +1,130 @@
+"""A person pauses, resumes and retries; no load is waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+
+from sync.engine import switches
+from sync.engine.due import due_tables
+from sync.engine.load import sync_table
+from sync.engine.locks import Namespace, exclusive
+from sync.models import DataSyncProgress, Event, SyncTable
+from tests.sync.conftest import Export
+
+
+def broken(export: Export, times: int = 1) -> SyncTable:
+    """Return a table whose only folder holds a bad row and failed so many times."""
+    export.table("account")
+    export.raw("account", "bad.csv", b"no row at all\n")
+    export.close_folder()
+    for _ in range(times):
+        export.poll()
+        sync_table(export.entity("account"))
+    return export.entity("account")
+
+
+def due(export: Export) -> set[str]:
+    names = {t.pk: t.entity for t in SyncTable.objects.filter(config=export.config)}
+    return {names[table.pk] for table in due_tables() if table.pk in names}
+
+
+def test_a_paused_table_is_not_due_and_its_backlog_waits(export: Export) -> None:
+    export.upsert("account", 1)
+    export.upsert("contact", 1)
+    export.close_folder()
+    export.poll()
+    assert due(export) == {"account", "contact"}
+    account = export.entity("account")
+    assert switches.pause(account, by="me")
+    assert due(export) == {"contact"}
+    assert sync_table(export.entity("account")).status == "paused"
+    assert switches.resume(export.entity("account"), by="me")
+    assert due(export) == {"account", "contact"}
+    kinds = Event.objects.filter(table_name="account").values_list("kind", "message")
+    assert set(kinds) >= {("paused", "by me"), ("resumed", "by me")}
+
+
+def test_a_paused_sync_is_not_due_at_all(export: Export) -> None:
+    export.upsert("account", 1)
+    export.close_folder()
+    export.poll()
+    assert switches.pause(export.config, by="me")
+    assert not switches.pause(export.config, by="me")
+    assert due(export) == set()
+    assert switches.resume(export.config, by="me")
+    assert not switches.resume(export.config, by="me")
+    assert due(export) == {"account"}
+
+
+def test_pausing_twice_records_one_event(export: Export) -> None:
+    export.upsert("account", 1)
+    export.close_folder()
+    export.poll()
+    assert switches.pause(export.entity("account"), by="me")
+    assert not switches.pause(export.entity("account"), by="you")
+    assert Event.objects.filter(kind="paused").count() == 1
+
+
+def test_a_parked_table_is_parked_again_after_its_pause(export: Export) -> None:
+    account = broken(export, times=3)
+    DataSyncProgress.objects.update(next_attempt_at=None)
+    assert account.state == SyncTable.State.PARKED
+    switches.pause(account, by="me")
+    assert export.entity("account").state == SyncTable.State.PAUSED
+    switches.resume(export.entity("account"), by="me")
+    assert export.entity("account").state == SyncTable.State.PARKED
+    assert due(export) == set()
+
+
+def test_a_table_held_for_its_deletes_is_held_again_after_its_pause(
+    export: Export,
+) -> None:
+    account = broken(export)
+    DataSyncProgress.objects.update(next_attempt_at=None, error_code="mass_delete")
+    account.hold()
+    switches.pause(account, by="me")
+    switches.resume(export.entity("account"), by="me")
+    assert export.entity("account").state == SyncTable.State.HELD
+    assert switches.retry(export.entity("account"), by="me") == []
+
+
+def test_a_failed_table_backs_off_and_retry_makes_it_due_at_once(
+    export: Export,
+) -> None:
+    account = broken(export)
+    assert due(export) == set()
+    assert switches.retry(account, by="me") == [account]
+    assert due(export) == {"account"}
+    [row] = export.progress("account")
+    assert (row.copy_status, row.attempts, row.error_code) == (0, 0, "")
+
+
+def test_retry_of_a_sync_takes_failed_and_parked_tables_only(export: Export) -> None:
+    export.upsert("contact", 1)
+    account = broken(export, times=4)
+    sync_table(export.entity("contact"))
+    retried = switches.retry(export.config, by="me")
+    assert [table.entity for table in retried] == ["account"]
+    assert export.entity("account").state == SyncTable.State.ACTIVE
+    assert due(export) == {"account"}
+    assert account.pk == retried[0].pk
+
+
+def test_a_paused_table_is_not_retried(export: Export) -> None:
+    account = broken(export)
+    switches.pause(account, by="me")
+    assert switches.retry(export.entity("account"), by="me") == []
+
+
+@pytest.mark.parametrize("switch", [switches.pause, switches.retry])
+def test_switches_do_not_wait_for_a_load(
+    export: Export, switch: Callable[..., object]
+) -> None:
+    account = broken(export)
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '2s'")
+    with exclusive(Namespace.TABLE, account.pk):  # what a load holds all the time
+        assert switch(account, by="me")
