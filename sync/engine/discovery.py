@@ -30,7 +30,7 @@ from sync.models import (
     SyncTable,
     clean,
 )
-from sync.sources.base import Discovery, Partition, PartitionState
+from sync.sources.base import Discovery, Listing, Partition, PartitionState
 from sync.sources.storage import Directory
 from sync.sources.synapse_link import SynapseLink, folder_time
 
@@ -44,8 +44,8 @@ class Poll:
     whose target could not be made.
     """
 
-    due: list[SyncTable]
-    waiting: list[tuple[str, str]]
+    due: list[SyncTable] = field(default_factory=list)
+    waiting: list[tuple[str, str]] = field(default_factory=list)
     problem: SourceError | None = None
     failures: list[tuple[SyncTable, TargetError]] = field(default_factory=list)
 
@@ -56,13 +56,28 @@ def source_of(config: SyncConfig) -> SynapseLink:
 
 
 def poll_once(config: SyncConfig, source: SynapseLink | None = None) -> Poll:
+    """Look at the export once, and say which tables are due then.
+
+    Raises what ``look_once`` raises.
+    """
+    poll = look_once(config, source)
+    with database_errors():
+        behind = _behind(config)
+        tables = selected_tables(config)
+        poll.due = [table for table in tables if table.entity in behind]
+        poll.waiting = _waiting(config)
+    return poll
+
+
+def look_once(config: SyncConfig, source: SynapseLink | None = None) -> Poll:
     """Look at the export once: record what is new and create its tables.
 
-    Raises ``SourceError`` when the export as a whole cannot be read, and
-    ``TargetError`` when the database cannot be reached.
+    Cheap when nothing came or went. The result tells no due tables. Raises
+    ``SourceError`` when the export as a whole cannot be read, and ``TargetError``
+    when the database cannot be reached.
     """
     try:
-        poll = _poll(config, source or source_of(config))
+        poll = _look_once(config, source or source_of(config))
     except SourceError as error:
         _record_problem(config, error)
         raise
@@ -83,26 +98,28 @@ def _record_problem(config: SyncConfig, problem: SourceError | None) -> None:
         config.record_problem(problem)
 
 
-def _poll(config: SyncConfig, source: SynapseLink) -> Poll:
+def _look_once(config: SyncConfig, source: SynapseLink) -> Poll:
     with database_errors():
-        discovery = look(config, source)
+        listing = source.listing()
+        if config.is_settled(listing.state) and not config.error_code:
+            config.record_check(listing.marker)
+            return Poll()
+        discovery = look(config, source, listing)
         faultpoints.reach("discovered")
         with transaction.atomic():
             record(config, discovery)
             faultpoints.reach("discovery_recorded")
-        tables = selected_tables(config)
-        behind = _behind(config)
-        return Poll(
-            due=[table for table in tables if table.entity in behind],
-            waiting=_waiting(config),
-            problem=discovery.problem,
-            failures=_create_tables(tables, behind, discovery),
-        )
+        poll = Poll(problem=discovery.problem)
+        made = _create_tables(config, discovery, poll)
+        config.record_settled(listing.state if made and not _waiting(config) else "")
+    return poll
 
 
-def look(config: SyncConfig, source: SynapseLink) -> Discovery:
+def look(
+    config: SyncConfig, source: SynapseLink, listing: Listing | None = None
+) -> Discovery:
     """Read what is new in the export; writes nothing."""
-    discovery = source.discover(settled(config))
+    discovery = source.discover(settled(config), listing)
     before, now = folder_time(config.marker), folder_time(discovery.marker)
     if before and now and now < before:
         raise SourceError(
@@ -233,19 +250,18 @@ def _entities(partitions: Iterable[Partition]) -> dict[str, Entity]:
     return found
 
 
-def _create_tables(
-    tables: list[SyncTable], behind: set[str], discovery: Discovery
-) -> list[tuple[SyncTable, TargetError]]:
+def _create_tables(config: SyncConfig, discovery: Discovery, poll: Poll) -> bool:
     """Give each selected table its target, also when it has no rows.
 
     A table with a backlog begins as its oldest new folder describes it; its loads
-    add the later columns.
+    add the later columns. Says whether all are there.
     """
+    behind = _behind(config)
+    made = discovery.problem is None
     oldest = _entities(
         p for p in discovery.partitions if p.state is PartitionState.READY
     )
-    failures = []
-    for table in tables:
+    for table in selected_tables(config):
         has_backlog = table.entity in behind
         entity = oldest.get(table.entity) if has_backlog else newest_entity(table)
         if entity is None or (has_backlog and table.columns):
@@ -256,14 +272,15 @@ def _create_tables(
         try:
             ensure_table(table, entity)
         except BusyError:
-            continue  # the load that holds the table leaves it as it must be
+            made = False  # the load that holds the table leaves it as it must be
         except TargetError as error:
+            made = False
             if not has_backlog:  # else its load meets the error and records it
-                failures.append((table, error))
+                poll.failures.append((table, error))
                 table.record_problem(error)
         else:
             table.record_problem(None)
-    return failures
+    return made
 
 
 def _waiting(config: SyncConfig) -> list[tuple[str, str]]:

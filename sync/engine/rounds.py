@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from sync.engine.discovery import poll_once
+from sync.engine.discovery import look_once
 from sync.engine.session import is_database_down
 from sync.errors import SyncError
 from sync.models import SyncConfig
@@ -21,7 +21,7 @@ def look_at_all() -> int:
     read = 0
     for config in SyncConfig.objects.filter(paused=False):
         try:
-            poll_once(config)
+            look_once(config)
         except SyncError as error:
             if is_database_down(error):
                 raise

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import ClassVar
 
@@ -11,6 +14,9 @@ from django.utils import timezone
 
 from sync.errors import SyncError
 from sync.models.text import clean
+
+# A folder that was given up is looked at again so often.
+LOOK_AGAIN = timedelta(minutes=10)
 
 
 class BadRowPolicy(models.TextChoices):
@@ -87,6 +93,12 @@ class SyncConfig(models.Model):
         blank=True, help_text="The open folder at the last look at the export."
     )
     checked_at = models.DateTimeField(null=True, blank=True)
+    settled_state = models.CharField(
+        max_length=64,
+        blank=True,
+        help_text="What the export listed when everything in it was taken note of.",
+    )
+    settled_at = models.DateTimeField(null=True, blank=True)
     error_code = models.TextField(blank=True)
     error_message = models.TextField(blank=True)
     error_where = models.TextField(blank=True)
@@ -130,6 +142,26 @@ class SyncConfig(models.Model):
         self.marker = marker
         self.checked_at = timezone.now()
         self.save(update_fields=["marker", "checked_at"])
+
+    def record_settled(self, state: str) -> None:
+        """Remember that all that was listed is taken note of; "" when it is not."""
+        if state or self.settled_state:
+            self.settled_state = self._digest(state) if state else ""
+            self.settled_at = timezone.now()
+            self.save(update_fields=["settled_state", "settled_at"])
+
+    def _digest(self, listed: str) -> str:
+        """Return what was listed together with what is selected of it."""
+        parts = [listed, self.location, self.include, self.exclude, self.new_tables]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def is_settled(self, state: str) -> bool:
+        """Say whether nothing happened to the export since, as far as is listed.
+
+        Not for long: now and then all is looked at again.
+        """
+        recent = self.settled_at and timezone.now() - self.settled_at < LOOK_AGAIN
+        return bool(recent and self._digest(state) == self.settled_state)
 
     def record_problem(self, error: SyncError | None) -> None:
         """Remember what is wrong with the export as a whole, None: nothing."""

@@ -189,6 +189,7 @@ class SyncTable(models.Model):
     def accept(self) -> None:
         """Replicate a table that the policy asked about."""
         self._move_state(self.State.NEW, self.State.ACTIVE)
+        self.config.record_settled("")
 
     def unpark(self) -> None:
         """Let a parked table go on."""

@@ -62,6 +62,19 @@ class Partition:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """What a source lists at the moment: its marker and its partitions, in time order.
+
+    ``state`` is short and equal while nothing came, went or was closed.
+    """
+
+    marker: str
+    open_since: datetime
+    partitions: tuple[tuple[datetime, str], ...]
+    state: str
+
+
+@dataclass(frozen=True)
 class Discovery:
     """One look at a source: its marker, and every partition not known before.
 
@@ -81,8 +94,17 @@ class Discovery:
 class Source(Protocol):
     """A place that changes are read from. All methods raise ``SourceError``."""
 
-    def discover(self, known: Collection[str]) -> Discovery:
-        """Look for complete partitions whose names are not in ``known``."""
+    def listing(self) -> Listing:
+        """List the partitions, without a look into any of them."""
+        ...
+
+    def discover(
+        self, known: Collection[str], listing: Listing | None = None
+    ) -> Discovery:
+        """Look for complete partitions whose names are not in ``known``.
+
+        ``listing`` is one that was made just now, if there is one.
+        """
         ...
 
     def entity(self, partition: str, table: str) -> Entity:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _FOLDER = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d)[.:](\d\d)[.:](\d\d)(?:\.(\d{1,7}))?[Zz]?", re.ASCII
@@ -13,6 +14,7 @@ _FOLDER = re.compile(
 _ITEM = re.compile(r"[^,\r\n]+")
 
 
+@lru_cache(maxsize=1 << 16)  # an export's folders, met again with every poll
 def folder_time(name: str) -> datetime | None:
     """Return the time that a change folder's name holds, None for other names."""
     match = _FOLDER.fullmatch(name)

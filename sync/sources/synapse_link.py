@@ -7,6 +7,7 @@ model.json that is not empty. Rows are read with their own folder's model.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import BinaryIO
 
 from sync.errors import SourceError
 from sync.model_json import MAX_BYTES, Entity, Model, parse_model
-from sync.sources.base import Discovery, Partition, PartitionState, TableFile
+from sync.sources.base import Discovery, Listing, Partition, PartitionState, TableFile
 from sync.sources.folder_models import MODEL, FolderModels, own_path
 from sync.sources.folder_names import folder_time, gone, logged_names
 from sync.sources.storage import Entry, Kind, Storage
@@ -76,16 +77,36 @@ class SynapseLink:
             raise SourceError("marker_unusable", f"{MARKER} {said}", where=MARKER)
         return text, time
 
-    def discover(self, known: Collection[str]) -> Discovery:
-        """Look for complete folders whose names are not in ``known``, in time order.
+    def listing(self) -> Listing:
+        """List the folders, after the marker was read.
 
-        The marker is read before the folders are listed, and the folders before
-        their files: what the marker calls closed was complete before we looked, and
-        what is born meanwhile is later than the marker. After a folder that waits
-        every later one waits too.
+        What the marker calls closed was complete before we looked, and what is born
+        meanwhile is later than the marker.
         """
         marker, open_since = self.marker()
-        folders = self._folders()
+        folders = tuple(self._folders())
+        log = self._size_of_log()
+        state = hashlib.sha256(f"{marker}\n{log}".encode())
+        for _, name in folders:
+            state.update(f"\n{name}".encode())
+        return Listing(marker, open_since, folders, state.hexdigest())
+
+    def _size_of_log(self) -> int:
+        folder, _, name = LOG.partition("/")
+        entries = self._storage.entries(folder)
+        return next((entry.size for entry in entries if entry.name == name), 0)
+
+    def discover(
+        self, known: Collection[str], listing: Listing | None = None
+    ) -> Discovery:
+        """Look for complete folders whose names are not in ``known``, in time order.
+
+        The folders are listed before their files. After a folder that waits every
+        later one waits too.
+        """
+        listing = listing or self.listing()
+        marker, open_since = listing.marker, listing.open_since
+        folders = listing.partitions
         present = frozenset(name for _, name in folders)
         closed = [name for time, name in folders if time < open_since]
         following = [*(time for time, _ in folders[1:]), open_since]
