@@ -78,6 +78,7 @@ def test_a_next_run_from_a_wrong_clock_is_brought_back() -> None:
     assert only().next_run <= timezone.now()
 
 
+@pytest.mark.django_db(transaction=True)
 def test_django_q2_understands_the_schedule() -> None:
     keep_schedule()
     past = timezone.now() - timedelta(seconds=1)
