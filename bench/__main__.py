@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import memory, report
+from bench import latency, memory, report
 from bench.contenders import ROOT
 from bench.data import MIN_ROWS
 from bench.measure import measure, say
@@ -26,6 +26,7 @@ _EXAMPLES = """Examples:
   python -m bench --quick                20,000 rows once: does it work?
   python -m bench --repeat 5 --write     and put the table into docs/performance.md
   python -m bench --memory               load 2 GB; fail above 150 MB resident
+  python -m bench --latency              from a closed folder to visible rows
   python -m bench --profile              which statements the time goes to
 
 """
@@ -52,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 peak, text = memory.peak(server, directory, rows)
                 _deliver("memory", f"{text} Measured on {where}.", options)
                 return 1 if peak > memory.LIMIT else 0
+            if options.latency:
+                text = latency.latency(server, directory, options.latency)
+                _deliver("latency", f"{text} Measured on {where}.", options)
+                return 0
             rows = options.rows or (QUICK_ROWS if options.quick else ROWS)
             if options.profile:
                 text = profile(server, directory, rows)
@@ -88,6 +93,14 @@ def _parser() -> argparse.ArgumentParser:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument(
         "--memory", action="store_true", help="measure the memory of a large load"
+    )
+    mode.add_argument(
+        "--latency",
+        type=_positive,
+        nargs="?",
+        const=latency.FOLDERS,
+        metavar="FOLDERS",
+        help="measure the time from a closed folder to visible rows",
     )
     mode.add_argument(
         "--profile", action="store_true", help="measure the statements of dvsync"
