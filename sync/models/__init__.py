@@ -14,12 +14,13 @@ from sync.models.progress import (
     ProgressQuerySet,
     retry_delay,
 )
-from sync.models.service import Cluster, Heartbeat, Worker
+from sync.models.service import CLUSTER_DEAD_AFTER, Cluster, Heartbeat, Worker
 from sync.models.table import QuarantinedRow, SyncTable, Tombstone
 from sync.models.text import clean
 
 __all__ = [
     "ATTEMPTS_BEFORE_PARKING",
+    "CLUSTER_DEAD_AFTER",
     "BadRowPolicy",
     "Cluster",
     "DataSyncProgress",
