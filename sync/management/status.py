@@ -25,28 +25,29 @@ def plainly(state: State, text: str) -> str:
 
 def lines(seen: Overview, width: int = 80, paint: Paint = plainly) -> Iterator[str]:
     """Return the lines for people: the service, then each sync, the worst first."""
-    yield from _wrapped(service_line(seen.service), width, "")
+    yield service_line(seen.service)
+    yield from (f"  {hint}" for hint in _service_hints(seen.service))
     for sync in seen.syncs:
         yield ""
         yield from _sync_lines(sync, seen.at, width, paint)
 
 
 def service_line(service: ServiceStatus) -> str:
-    """Return one line: whether there are polls and workers, or what starts them."""
-    workers = plural(service.workers, "worker")
-    doing = f"{workers}, {service.busy} busy"
+    """Return one line: whether there are polls, and how many workers."""
     if service.age is None:
         said = "nothing ever polled"
     elif service.polling:
         said = f"poll {span(service.age)} ago"
     else:
         said = f"nothing polls: the last poll was {span(service.age)} ago"
-    missing = []
+    return f"{said} · {plural(service.workers, 'worker')}, {service.busy} busy"
+
+
+def _service_hints(service: ServiceStatus) -> Iterator[str]:
     if not service.polling:
-        missing.append("start everything: manage.py up, or polls: manage.py qcluster")
-    if service.polling and not service.workers:
-        missing.append("start workers: Q_CLUSTER_NAME=sync manage.py qcluster")
-    return " · ".join([said, doing, *missing])
+        yield "start everything: manage.py up, or polls alone: manage.py qcluster"
+    elif not service.workers:
+        yield "start workers: Q_CLUSTER_NAME=sync manage.py qcluster"
 
 
 # One sync
@@ -136,8 +137,13 @@ def _why(verdict: Verdict, width: int, indent: str) -> Iterator[str]:
         place = f" ({error.where})" if error.where else ""
         said = f"{error.code}: {error.message}{place}"
         yield from _wrapped(printable(said), width, indent)
-    if verdict.remedy:
-        yield from _wrapped(printable(verdict.remedy), width, indent)
+    # A command stays on one line, to be copied.
+    text, then, way = printable(verdict.remedy).rpartition("Then: ")
+    if not then and not way.startswith("manage.py "):
+        text, way = way, ""
+    yield from _wrapped(text, width, indent)
+    if way:
+        yield f"{indent}{then}{way}"
 
 
 def _wrapped(text: str, width: int, indent: str) -> list[str]:
