@@ -33,11 +33,17 @@ _BACKLOG = """
            p.partition, s.closed_at, p.attempts, p.next_attempt_at, p.copy_status = 2,
            p.error_code, p.error_message, p.error_where, p.error_remedy
     FROM backlog b
+    -- Equality, and not IN, lets PostgreSQL join by hash.
+    CROSS JOIN LATERAL unnest(ARRAY[b.first_at, b.given_up_at]) AS wanted (opened_at)
     JOIN sync_syncpartition s
-      ON s.config_id = b.config_id AND s.opened_at IN (b.first_at, b.given_up_at)
-    JOIN data_sync_progress p
-      ON p.config_id = b.config_id AND p.table_name = b.table_name
-     AND p.partition = s.name AND p.copy_status <> 1
+      ON s.config_id = b.config_id AND s.opened_at = wanted.opened_at
+    -- The limit, of one row by its key, keeps it from reading the table once more.
+    CROSS JOIN LATERAL (
+        SELECT * FROM data_sync_progress mine
+        WHERE mine.config_id = b.config_id AND mine.table_name = b.table_name
+          AND mine.partition = s.name AND mine.copy_status <> 1
+        LIMIT 1
+    ) AS p
     ORDER BY b.config_id, b.table_name, s.opened_at, p.partition
 """
 _WAITING = """
