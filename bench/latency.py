@@ -56,7 +56,11 @@ def latency(server: Server, directory: Path, folders: int) -> str:
 
 
 def _report(seconds: list[float]) -> str:
-    p95 = quantiles(seconds, n=20, method="inclusive")[-1] if len(seconds) > 1 else seconds[0]
+    p95 = (
+        quantiles(seconds, n=20, method="inclusive")[-1]
+        if len(seconds) > 1
+        else seconds[0]
+    )
     return (
         f"{len(seconds)} folders with changes of up to {TABLES} tables were closed at "
         f"random times while the service polled every {POLL_SECONDS} s with 2 workers. "

@@ -124,7 +124,8 @@ POLL_SECONDS = _poll_seconds()
 LATE_SECONDS = _positive("DVSYNC_LATE_SECONDS", 300)
 STALL_SECONDS = _positive("DVSYNC_STALL_SECONDS", 600)
 WORKERS = _positive("DVSYNC_WORKERS", 2)
-METRICS_TOKEN = env.str("DVSYNC_METRICS_TOKEN", default="")
+# A file of a secret often ends with a line end.
+METRICS_TOKEN = str(env.str("DVSYNC_METRICS_TOKEN", default="")).strip()
 LOG_FORMAT = _choice("DVSYNC_LOG_FORMAT", "text", "json")
 LOG_LEVEL = _choice("DVSYNC_LOG_LEVEL", "info", "debug", "warning", "error")
 WEBHOOK_URL = _web_address("DVSYNC_WEBHOOK_URL")
@@ -150,6 +151,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
+    "sync.middleware.probes_first",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

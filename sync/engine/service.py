@@ -1,0 +1,120 @@
+"""Whether the service itself is alive: its polls, its clusters and their workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from sync.engine.session import database_errors
+from sync.errors import TargetError
+from sync.models import CLUSTER_DEAD_AFTER, Cluster, Heartbeat
+
+# Without a poll for so long the service does not do its work.
+HEARTBEAT_STALE_AFTER = timedelta(seconds=90)
+POLL, SYNC = "poll", "sync"
+
+
+@dataclass(frozen=True)
+class ClusterStatus:
+    """A cluster that was heard of lately, and how many of its workers are at work."""
+
+    queue: str
+    host: str
+    pid: int
+    age: timedelta
+    workers: int
+    busy: int
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """The service's signs of life; ``age`` is None when there never was a poll."""
+
+    age: timedelta | None
+    polls: int
+    polled_at: datetime | None
+    clusters: tuple[ClusterStatus, ...]
+
+    @property
+    def polling(self) -> bool:
+        """Whether a poll was there lately."""
+        return self.age is not None and self.age <= HEARTBEAT_STALE_AFTER
+
+    @property
+    def workers(self) -> int:
+        """How many workers wait for loads, or do them."""
+        return sum(c.workers for c in self.clusters if c.queue == SYNC)
+
+    @property
+    def busy(self) -> int:
+        """How many of these are doing a load."""
+        return sum(c.busy for c in self.clusters if c.queue == SYNC)
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether the site can do its work, and what is missing otherwise."""
+
+    database: bool = False
+    migrations: bool = False
+    heartbeat: bool = False
+    age: timedelta | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing is missing."""
+        return self.database and self.migrations and self.heartbeat
+
+
+def service_status() -> ServiceStatus:
+    """Return the service's signs of life."""
+    now = timezone.now()
+    heartbeat = Heartbeat.objects.filter(name=Heartbeat.POLL).first()
+    clusters = Cluster.objects.filter(beat_at__gt=now - CLUSTER_DEAD_AFTER).annotate(
+        seen=Count("workers"),
+        busy=Count("workers", filter=Q(workers__queue_row__isnull=False)),
+    )
+    return ServiceStatus(
+        age=_since(heartbeat.beat_at, now) if heartbeat else None,
+        polls=heartbeat.polls if heartbeat else 0,
+        polled_at=heartbeat.beat_at if heartbeat else None,
+        clusters=tuple(
+            ClusterStatus(c.queue, c.host, c.pid, _since(c.beat_at, now), seen, busy)
+            for c in clusters
+            for seen, busy in [(getattr(c, "seen", 0), getattr(c, "busy", 0))]
+        ),
+    )
+
+
+def readiness() -> Readiness:
+    """Say what is there of database, migrations and heartbeat; never raises for them.
+
+    The heartbeat is not looked for in a database that is not migrated.
+    """
+    try:
+        with database_errors():
+            applied = set(MigrationRecorder(connection).applied_migrations())
+            if not _newest_migrations() <= applied:
+                return Readiness(database=True)
+            age = Heartbeat.age()
+    except TargetError:
+        return Readiness()
+    beats = age is not None and age <= HEARTBEAT_STALE_AFTER
+    return Readiness(database=True, migrations=True, heartbeat=beats, age=age)
+
+
+@cache
+def _newest_migrations() -> frozenset[tuple[str, str]]:
+    """Return the last migration of every app; the code does not change meanwhile."""
+    return frozenset(MigrationLoader(None).graph.leaf_nodes())
+
+
+def _since(moment: datetime, now: datetime) -> timedelta:
+    return max(now - moment, timedelta())
