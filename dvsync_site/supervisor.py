@@ -28,6 +28,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 # A service that lived so long begins with the first pause again.
 PROVEN_AFTER = 60.0
 GRACE = 25.0
+DEATH_TAKES = 5.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,10 @@ class Life:
 class Check(Protocol):
     """Looks whether a service works."""
 
-    every: float
+    @property
+    def every(self) -> float:
+        """The seconds between two looks."""
+        ...
 
     def __call__(self, life: Life) -> str | None:
         """Return why the service must be killed, None while it may live.
@@ -116,7 +120,9 @@ class Supervisor:
         def ask(number: int, frame: FrameType | None) -> None:
             self._asked += 1
 
-        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+            numbers.append(signal.SIGHUP)
         former = {number: signal.signal(number, ask) for number in numbers}
         try:
             yield
@@ -212,8 +218,8 @@ class _Runner:
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM to the process alone, not to its group."""
-        if self._process is not None:
-            self._process.terminate()
+        if self.is_running() and self._process is not None:
+            os.kill(self._process.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill the process and its group, if there are any."""
@@ -249,7 +255,11 @@ class _Runner:
         # Before the process is reaped: until then its number is nobody else's.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        code = process.wait()
+        try:
+            code = process.wait(DEATH_TAKES)
+        except subprocess.TimeoutExpired:  # the kernel holds it; we come back
+            self._output.event(self.name, "does not die yet")
+            return
         if self._reader is not None:
             self._reader.join(1)
         self._process = self.life = None
@@ -274,7 +284,7 @@ def has_ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _described(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+    return f"exit code {code}" if code >= 0 else f"signal {-code}"
 
 
 def python(*arguments: str) -> list[str]:
