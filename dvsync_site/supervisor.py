@@ -110,7 +110,7 @@ class Supervisor:
             finally:
                 self._ended.set()
                 for runner in self._runners:
-                    runner.kill()
+                    runner.kill(stopping=True)
             for thread in threads:
                 thread.join(1)
         return 0
@@ -154,7 +154,7 @@ class Supervisor:
         for runner in self._runners:
             if runner.is_running():
                 self._output.event(runner.name, "did not stop in time: killing it")
-            runner.kill()
+            runner.kill(stopping=True)
 
     def _start_threads(self) -> list[threading.Thread]:
         checked = [runner for runner in self._runners if runner.service.check]
@@ -221,10 +221,11 @@ class _Runner:
         if self.is_running() and self._process is not None:
             os.kill(self._process.pid, signal.SIGTERM)
 
-    def kill(self) -> None:
+    def kill(self, *, stopping: bool = False) -> None:
         """Kill the process and its group, if there are any."""
         if self._process is not None:
-            self._bury("was stopped" if has_ended(self._process) else "was killed")
+            how = "ended" if has_ended(self._process) else "was killed"
+            self._bury(how, stopping=stopping)
 
     def _start(self) -> None:
         try:
@@ -239,15 +240,16 @@ class _Runner:
                 preexec_fn=die_with_parent(signal.SIGTERM),
             )
         except OSError as error:
-            self._output.event(self.name, f"cannot be started: {error}")
-            self._back_off(0)
+            pause = self._back_off(0)
+            text = f"cannot be started: {error}; next try in {pause:g} s"
+            self._output.event(self.name, text)
             return
         self._process = process
         self._reader = self._output.follow(self.name, process.stdout)  # type: ignore[arg-type]
         self.life = Life(process.pid, time.monotonic())
         self._output.event(self.name, f"started, process {process.pid}")
 
-    def _bury(self, how: str) -> None:
+    def _bury(self, how: str, *, stopping: bool = False) -> None:
         """Kill what is left of the group, and plan the next start."""
         process, life = self._process, self.life
         if process is None or life is None:
@@ -263,14 +265,18 @@ class _Runner:
         if self._reader is not None:
             self._reader.join(1)
         self._process = self.life = None
-        self._back_off(life.age)
-        self._output.event(self.name, f"{how} ({_described(code)})")
+        said = f"{how} ({_described(code)})"
+        pause = self._back_off(life.age)
+        self._output.event(
+            self.name, said if stopping else f"{said}; next start in {pause:g} s"
+        )
 
-    def _back_off(self, age: float) -> None:
-        if age > PROVEN_AFTER:
-            self._pause = FIRST_PAUSE
-        self._not_before = time.monotonic() + self._pause
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+    def _back_off(self, age: float) -> float:
+        """Plan the next start and return in how many seconds it is."""
+        pause = FIRST_PAUSE if age > PROVEN_AFTER else self._pause
+        self._not_before = time.monotonic() + pause
+        self._pause = min(pause * 2, LONGEST_PAUSE)
+        return pause
 
 
 def has_ended(process: subprocess.Popen[bytes]) -> bool:

@@ -52,6 +52,7 @@ class Output:
         self._colours: dict[str, int] = {}
         self._lines: queue.Queue[_Line | None] = queue.Queue(WAITING_LINES)
         self._dropped = 0
+        self._stuck = False  # nobody reads: no line waits any more
         self._writer = threading.Thread(target=self._write_all, daemon=True)
         self._writer.start()
 
@@ -78,14 +79,16 @@ class Output:
 
     def _put(self, line: _Line, patience: float) -> None:
         try:
-            self._lines.put(line, block=patience > 0, timeout=patience)
+            self._lines.put(line, patience > 0 and not self._stuck, patience)
         except queue.Full:
             self._dropped += 1
+            self._stuck = self._stuck or patience > 0
 
     def _write_all(self) -> None:
         try:
             while (line := self._lines.get()) is not None:
                 self._write(line)
+                self._stuck = False
                 if self._dropped:
                     dropped, self._dropped = self._dropped, 0
                     text = f"{dropped} lines were dropped: nobody read them"
