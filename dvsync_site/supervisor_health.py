@@ -27,6 +27,7 @@ CLUSTERS_EVERY = 5.0
 WEB_EVERY, WEB_TIMEOUT, WEB_FAILURES = 10.0, 5.0, 3
 # Until its first answer the web server is asked often, and given time.
 WEB_FIRST_EVERY, WEB_FIRST = 0.5, 60.0
+PAUSE = 2.0
 NETWORK = {"connect_timeout": 5, "tcp_user_timeout": 5000}
 
 POLL_BEAT: LiteralString = "SELECT max(beat_at) FROM sync_heartbeat WHERE name = 'poll'"
@@ -191,4 +192,4 @@ class EmbeddedCare:
             self._say(f"does not answer: {reason}")
             embedded.ensure(self._data_dir)
             self._say("answers again")
-        time.sleep(2)
+        time.sleep(PAUSE)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-
 import pytest
 
 from dvsync_site import logs
