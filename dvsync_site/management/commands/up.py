@@ -87,6 +87,8 @@ class Command(DvsyncCommand):
         """Prepare everything, supervise, and give PostgreSQL back."""
         if options["workers"] < 1:
             raise CommandError("--workers must be at least 1.", returncode=USAGE)
+        if not 1 <= options["port"] <= 65535:
+            raise CommandError("--port must be 1 to 65535.", returncode=USAGE)
         address = options["host"], options["port"]
         with _only_one(Path(settings.DATA_DIR)), _listening(*address) as listener:
             redact = settings.LOGGING["formatters"]["line"]["redact"]
@@ -231,7 +233,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         listener = socket.create_server(address[:2], family=family, backlog=128)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise CommandError(
             f"Port {port} of {host} cannot be used: {error}. "
             "Name another one with --port.",
