@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Protocol
 
 from dvsync_site.embedded_keeper import die_with_parent
+from dvsync_site.supervisor_guard import Guard
 from dvsync_site.supervisor_output import Output
 
 TICK = 0.1
@@ -92,7 +93,8 @@ class Supervisor:
         self._ended = threading.Event()
         self._verdicts: queue.SimpleQueue[tuple[_Runner, Life, str]]
         self._verdicts = queue.SimpleQueue()
-        self._runners = [_Runner(service, output) for service in services]
+        self._guard = Guard(grace)
+        self._runners = [_Runner(s, output, self._guard) for s in services]
 
     def run(self) -> int:
         """Run the services until SIGTERM or SIGINT; return the exit code 0.
@@ -111,6 +113,7 @@ class Supervisor:
                 self._ended.set()
                 for runner in self._runners:
                     runner.kill(stopping=True)
+                self._guard.end()
             for thread in threads:
                 thread.join(1)
         return 0
@@ -195,11 +198,12 @@ class Supervisor:
 class _Runner:
     """One service: its process, and when to start it again."""
 
-    def __init__(self, service: Service, output: Output) -> None:
+    def __init__(self, service: Service, output: Output, guard: Guard) -> None:
         self.service = service
         self.name = service.name
         self.life: Life | None = None  # read by other threads
         self._output = output
+        self._guard = guard
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._pause = FIRST_PAUSE
@@ -244,6 +248,7 @@ class _Runner:
             text = f"cannot be started: {error}; next try in {pause:g} s"
             self._output.event(self.name, text)
             return
+        self._guard.watch(process.pid)
         self._process = process
         self._reader = self._output.follow(self.name, process.stdout)  # type: ignore[arg-type]
         self.life = Life(process.pid, time.monotonic())
@@ -262,6 +267,7 @@ class _Runner:
         except subprocess.TimeoutExpired:  # the kernel holds it; we come back
             self._output.event(self.name, "does not die yet")
             return
+        self._guard.forget(process.pid)
         if self._reader is not None:
             self._reader.join(1)
         self._process = self.life = None

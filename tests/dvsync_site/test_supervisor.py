@@ -18,6 +18,7 @@ import pytest
 
 from dvsync_site import supervisor_output
 from dvsync_site.supervisor import Service, _Runner
+from dvsync_site.supervisor_guard import Guard
 from dvsync_site.supervisor_output import CUT, LONGEST_LINE, Output, lines_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +69,12 @@ def processes(word: str) -> list[int]:
     listed = subprocess.run(ps, capture_output=True, text=True, check=True).stdout
     lines = [line.split(maxsplit=2) for line in listed.splitlines()]
     return [int(pid) for pid, stat, args in lines if word in args and stat[0] != "Z"]
+
+
+def parent_of(pid: int) -> int:
+    ps = ["ps", "-o", "ppid=", "-p", str(pid)]
+    done = subprocess.run(ps, capture_output=True, text=True, check=False)
+    return int(done.stdout or 0)
 
 
 class Run:
@@ -144,7 +151,9 @@ def test_one_that_ends_again_and_again_is_started_ever_later(run: Run) -> None:
 def test_the_pause_grows_to_half_a_minute_and_is_short_again_after_a_good_life() -> (
     None
 ):
-    runner = _Runner(Service("web", ["web"]), Output(io.StringIO()))
+    guard = Guard(0)
+    guard.end()
+    runner = _Runner(Service("web", ["web"]), Output(io.StringIO()), guard)
     pauses = [runner._back_off(1.0) for _ in range(10)]
     assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30, 30, 30]
     assert runner._back_off(61.0) == 0.5
@@ -209,6 +218,25 @@ def test_nothing_is_left_when_the_supervisor_is_killed(run: Run) -> None:
     run.start({"web": [RUNS], "poll": [RUNS]}).says("runs", times=2)
     run.signal(signal.SIGKILL).code()
     wait_until(lambda: processes(run.word) == [])
+
+
+def test_not_even_what_does_not_listen_is_left_when_the_supervisor_is_killed(
+    run: Run,
+) -> None:
+    services = {"web": [DEAF], "poll": [PARENT, DEAF]}
+    run.start(services, grace=0.3).says("runs", times=3)
+    run.signal(signal.SIGKILL).code()
+    wait_until(lambda: processes(run.word) == [])
+
+
+def test_a_supervisor_does_without_a_guard_that_was_killed(run: Run) -> None:
+    run.start({"web": [ENDS]}).says("| hello")
+    assert run.process is not None
+    guards = processes("supervisor_guard.py")
+    ours = [pid for pid in guards if parent_of(pid) == run.process.pid]
+    os.kill(ours[0], signal.SIGKILL)
+    run.says("| hello", times=3)
+    assert run.signal(signal.SIGTERM).code() == 0
 
 
 def test_what_a_check_condemns_is_killed_and_started_again(
