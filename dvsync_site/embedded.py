@@ -51,6 +51,7 @@ LOG_LIMIT = 10_000_000
 PAUSE = 0.05
 NEEDS_NO_DATABASE = {
     *("help", "version", "collectstatic", "findstatic", "diffsettings", "makeexport"),
+    *("growexport", "up"),  # up starts it itself, when nothing is in its way
     *("compilemessages", "makemessages", "startapp", "startproject"),
 }
 # What is made in a new server: a query that finds it, a statement that makes it.

@@ -117,16 +117,20 @@ def _say(text: str) -> None:
     sys.stderr.flush()
 
 
-def _die_with_parent() -> Callable[[], None] | None:
-    """Return what a child runs first, so that it stops when the keeper is killed."""
+def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+    """Return what a child runs first, so that it gets a signal when we are killed.
+
+    On Linux only. The kernel sends it when the thread ends that started the child:
+    start children from the main thread.
+    """
     if sys.platform != "linux":
         return None
-    keeper = os.getpid()
+    parent = os.getpid()
     prctl = ctypes.CDLL(None).prctl  # loaded before the fork
 
     def in_child() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
-        if os.getppid() != keeper:
+        prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:
             os._exit(1)
 
     return in_child
@@ -197,7 +201,7 @@ class Keeper:
             umask=0o077,
             pass_fds=[self.server_lock],
             start_new_session=True,
-            preexec_fn=_die_with_parent(),
+            preexec_fn=die_with_parent(signal.SIGINT),  # fast shutdown
         )
 
     def _initdb(self) -> None:

@@ -122,6 +122,11 @@ class SampleExport:
         return self._names[-1]
 
     @property
+    def opened(self) -> dt.datetime:
+        """Return when the open folder was opened, as its name says."""
+        return moment(self._opened)
+
+    @property
     def closed(self) -> list[str]:
         """Return the names of the closed folders."""
         return self._names[:-1]
@@ -142,12 +147,18 @@ class SampleExport:
         """
         return self._histories[table].expected_rows()
 
-    def write_initial(self) -> None:
-        """Write the full copy of all tables, close it, and open the next folder."""
+    def write_initial(self, *, opens: dt.datetime | None = None) -> None:
+        """Write the full copy of all tables, close it, and open the next folder.
+
+        ``opens`` is as in ``write_changes``.
+        """
         if self.directory.exists() and any(self.directory.iterdir()):
             raise FileExistsError(f"{self.directory} is not empty.")
         (self.directory / "Changelog").mkdir(parents=True)
-        self._go_on(0, self._next_tick())
+        second = self._next_tick() if opens is None else int(opens.timestamp())
+        if second <= self._opened:
+            raise ValueError("time must not go backwards.")
+        self._go_on(0, second)
 
     def write_changes(
         self, changes: int | None = None, *, opens: dt.datetime | None = None

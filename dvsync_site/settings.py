@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import warnings
 from pathlib import Path
 from urllib.parse import unquote
@@ -16,7 +17,7 @@ from urllib.parse import unquote
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from dvsync_site import embedded
+from dvsync_site import embedded, logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.FileAwareEnv()
@@ -33,8 +34,8 @@ def _positive(name: str, default: int) -> int:
     return int(text)
 
 
-def _flag(name: str) -> bool:
-    text = env.str(name, default="false").strip().lower()
+def _flag(name: str, *, default: bool = False) -> bool:
+    text = env.str(name, default=str(default)).strip().lower()
     if text not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
         raise ImproperlyConfigured(f"{name} must be true or false, not {text!r}.")
     return text in {"true", "1", "yes", "on"}
@@ -107,7 +108,7 @@ def _choice(name: str, *values: str) -> str:
     text = str(env.str(name, default=values[0])).strip().lower()
     if text not in values:
         raise ImproperlyConfigured(
-            f"{name} must be {' or '.join(values)}, not {text!r}."
+            f"{name} must be {' or '.join(dict.fromkeys(values))}, not {text!r}."
         )
     return text
 
@@ -127,7 +128,10 @@ WORKERS = _positive("DVSYNC_WORKERS", 2)
 # A file of a secret often ends with a line end.
 METRICS_TOKEN = str(env.str("DVSYNC_METRICS_TOKEN", default="")).strip()
 LOG_FORMAT = _choice("DVSYNC_LOG_FORMAT", "text", "json")
-LOG_LEVEL = _choice("DVSYNC_LOG_LEVEL", "info", "debug", "warning", "error")
+LOG_LEVEL = _choice(
+    *("DVSYNC_LOG_LEVEL", logs.default_level(sys.argv)),
+    *("debug", "info", "warning", "error"),
+)
 WEBHOOK_URL = _web_address("DVSYNC_WEBHOOK_URL")
 WEBHOOK_SECRET = env.str("DVSYNC_WEBHOOK_SECRET", default="")
 LOAD_WEBHOOK_URL = _web_address("DVSYNC_LOAD_WEBHOOK_URL")
@@ -211,6 +215,18 @@ Q_CLUSTER = {
         },
     },
 }
+
+# What may come from a file instead is named here too.
+LOGGING = logs.configuration(
+    style=LOG_FORMAT,
+    level=LOG_LEVEL,
+    with_time=_flag("DVSYNC_LOG_TIME", default=True),
+    secrets={
+        *logs.environment_secrets(),
+        *(SECRET_KEY, METRICS_TOKEN, WEBHOOK_SECRET),
+        str(DATABASES["default"]["PASSWORD"]),
+    },
+)
 
 USE_TZ = True
 TIME_ZONE = "UTC"

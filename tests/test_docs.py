@@ -76,7 +76,7 @@ def test_every_link_between_documents_leads_somewhere(path: Path) -> None:
 def test_the_readme_begins_with_the_two_lines_that_set_everything_up() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     setup = "python3 -m venv .venv && .venv/bin/pip install -q -e "
-    assert f"{setup}'.[embedded]' && .venv/bin/python manage.py demo" in text
+    assert f"{setup}'.[embedded]' && .venv/bin/python manage.py up --demo" in text
     assert f"{setup}'.[embedded,dev]' && .venv/bin/python -m tests" in text
 
 

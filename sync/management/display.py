@@ -22,6 +22,7 @@ from rich.progress import (
 from sync.engine.control import Control
 from sync.engine.load import LoadResult
 from sync.models import SyncTable
+from sync.printable import printable as printable
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -156,13 +157,6 @@ def summary(table: SyncTable, result: LoadResult) -> str:
         f"{rows.inserted} inserted, {rows.updated} updated, {rows.deleted} deleted, "
         f"{rows.unchanged} unchanged"
     )
-
-
-def printable(text: str) -> str:
-    """Return a text of an export without what a terminal would obey."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def folders(number: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,19 @@ from django.core.management import call_command
 from django.db import connection
 from psycopg import sql
 
+from dvsync_site.sample_demo import (
+    NAME,
+    ROWS,
+    demo_directory,
+    make_demo_export,
+    make_demo_sync,
+    only_writer,
+)
 from dvsync_site.sample_export import SampleExport
-from sync.engine.configs import create_config
 from sync.management.base import DvsyncCommand
-from sync.models import SyncConfig, SyncTable
+from sync.models import SyncTable
 
-NAME = "demo"
-TABLES, ROWS, LATER_FOLDERS, SEED = 6, 20_000, 5, 1
+LATER_FOLDERS = 5
 QUERIES = (
     "SELECT address1_city, count(*) FROM demo.account GROUP BY 1 ORDER BY 2 DESC",
     "SELECT c.custgroup, count(*) AS orders, sum(s.mcrordertotal) AS total "
@@ -42,28 +47,27 @@ class Command(DvsyncCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Write, create, load, let changes arrive, and say what to look at."""
         call_command("migrate", verbosity=0, stdout=sys.stderr)
-        directory = Path(settings.DATA_DIR) / "demo-export"
-        if (directory / "Changelog" / "changelog.info").exists():
-            self.say(f"Using the sample export in {directory}")
-        else:
-            # What a killed run may have left is no export yet.
-            shutil.rmtree(directory, ignore_errors=True)
-            self.say(f"Writing a sample export into {directory}")
-            export = SampleExport(directory, tables=TABLES, rows=ROWS, seed=SEED)
-            export.write_initial()
-        if not SyncConfig.objects.filter(name=NAME).exists():
-            create_config(NAME, str(directory))
+        directory = demo_directory(settings.DATA_DIR)
+        make_demo_export(directory, self.say, rows=ROWS)
+        make_demo_sync(directory)
         self.stdout.write("The first folder holds a full copy of every table:")
         self._sync()
-        export = SampleExport.resume(directory)
-        if missing := LATER_FOLDERS + 1 - len(export.closed):
-            for _ in range(missing):
-                export.write_changes()
+        with only_writer(directory) as alone:
+            missing = self._grow(directory) if alone else 0
+        if missing:
             self.stdout.write(
                 f"\n{missing} change folders arrive, with updates and deletes:"
             )
             self._sync()
         self._show()
+
+    def _grow(self, directory: Path) -> int:
+        """Write the later folders that are not there yet; return how many."""
+        export = SampleExport.resume(directory)
+        missing = max(0, LATER_FOLDERS + 1 - len(export.closed))
+        for _ in range(missing):
+            export.write_changes()
+        return missing
 
     def _sync(self) -> None:
         call_command("syncnow", NAME, stdout=self.stdout, stderr=self.stderr)

@@ -1,0 +1,62 @@
+"""The sample export of the demo: made once, and grown by one process at a time."""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dvsync_site.sample_export import SERVICE, START, SampleExport
+from sync.engine.configs import create_config
+from sync.models import SyncConfig
+
+NAME = "demo"
+TABLES, ROWS, SEED = 6, 20_000, 1
+# A live one begins with a folder of this length, which is closed at once.
+FIRST_FOLDER = dt.timedelta(minutes=15)
+
+
+def demo_directory(data_dir: Path) -> Path:
+    """Return where the demo's export is."""
+    return Path(data_dir) / "demo-export"
+
+
+def make_demo_export(
+    directory: Path, say: Callable[[str], None], *, rows: int = ROWS, live: bool = False
+) -> None:
+    """Write the export unless it is there; a live one is closed now, by its name."""
+    if (directory / "Changelog" / "changelog.info").exists():
+        say(f"Using the sample export in {directory}")
+        return
+    # What a killed run may have left is no export yet.
+    shutil.rmtree(directory, ignore_errors=True)
+    say(f"Writing a sample export into {directory}")
+    now = dt.datetime.now(dt.UTC)
+    start = now - FIRST_FOLDER if live else START
+    export = SampleExport(directory, tables=TABLES, rows=rows, seed=SEED, start=start)
+    export.write_initial(opens=now if live else None)
+
+
+def make_demo_sync(directory: Path) -> None:
+    """Create the demo's sync unless it is there."""
+    if not SyncConfig.objects.filter(name=NAME).exists():
+        create_config(NAME, str(directory))
+
+
+@contextmanager
+def only_writer(directory: Path) -> Iterator[bool]:
+    """Tell whether this process may let the export grow: no other one does now."""
+    fd = os.open(directory / SERVICE / ".writer.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)
