@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from django.db import transaction
 
 from sync import faultpoints
+from sync.engine.announce import announce
 from sync.engine.batch import BATCH_BYTES, PartitionError, Step, initiate_load
 from sync.engine.control import Control
 from sync.engine.discovery import source_of
@@ -271,4 +272,5 @@ def _load(
         control.check()
         record_moved(table, steps, moved)
         table.record_load(steps[-1].progress.partition)
+        announce(table, steps[-1].progress.partition)
         faultpoints.reach("progress_written")
