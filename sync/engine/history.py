@@ -135,7 +135,7 @@ def _lose_known(table: SyncTable) -> None:
     """Park a table that lacks a lost partition; one it went past is no loss."""
     lost = table.config.partitions.filter(
         Q(sizes={}) | Q(sizes__has_key=table.entity), state=SyncPartition.State.LOST
-    )
+    ).exclude(pruned_tables__contains=[table.entity])
     last = table.config.partitions.filter(name=table.last_partition).first()
     if last is not None:
         lost = lost.filter(opened_at__gt=last.opened_at)

@@ -82,7 +82,7 @@ def subject(news: Sequence[News]) -> str:
     else:
         counts = Counter(item.event for item in news)
         said = ", ".join(f"{number} {event}" for event, number in counts.items())
-        said += f" ({news[0].place}, …)"
+        said += f" ({news[0].place} and others)"
     return line(f"[dvsync] {said}", LONGEST_SUBJECT)
 
 
@@ -124,4 +124,4 @@ def _time(moment: datetime) -> str:
 def line(said: str, longest: int = LONGEST) -> str:
     """Return a stranger's text as one line in which nothing is hidden."""
     shown = "".join(c if c.isprintable() else " " for c in said)
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+    return shown if len(shown) <= longest else shown[: longest - 3] + "..."

@@ -32,7 +32,7 @@ def post(url: str, document: Mapping[str, object], secret: str = "") -> None:
     body = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
     try:
         attempt = _Attempt(urlsplit(url), body, secret)
-    except ValueError:
+    except (ValueError, http.client.InvalidURL):
         raise WebhookError("The address of the webhook is no valid URL") from None
     status = attempt.status()
     if not 200 <= status < 300:
@@ -56,7 +56,9 @@ class _Attempt:
         self.receiver = f"{url.scheme}://{url.hostname}"
         secure = url.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        self._connection = kind(url.hostname or "", url.port, timeout=TOTAL_SECONDS)
+        # Longer than is waited for it: only the thread that nobody waits for meets it.
+        timeout = 2 * TOTAL_SECONDS
+        self._connection = kind(url.hostname or "", url.port, timeout=timeout)
         self._path = (url.path or "/") + (f"?{url.query}" if url.query else "")
         self._body = body
         self._headers = {
