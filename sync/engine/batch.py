@@ -115,8 +115,7 @@ def _step(
     if this.state == SyncPartition.State.LOST:
         raise loss(progress.partition)
     entity, borrowed_from = entity_of(table, progress.partition, source)
-    if turn.newest and this.opened_at < turn.newest:
-        _check_late(table, progress.partition, this, entity, turn)
+    _check_late(table, progress.partition, this, entity, turn)
     files = source.files(progress.partition, table.entity)
     if this.sizes is not None:
         _check_sizes(table, progress, files, this.sizes)
@@ -127,13 +126,17 @@ def _check_late(
     table: SyncTable, partition: str, this: _Found, entity: Entity, turn: _Turn
 ) -> None:
     """Refuse a partition that came late when its rows cannot be put in order."""
-    said = f"{partition} came after {table.last_partition} was applied"
-    if entity.position(VERSION) is None:
-        raise SourceError("late_partition", said, where=partition)
-    if turn.forgotten_until and this.opened_at < turn.forgotten_until:
+    late = turn.newest is not None and this.opened_at < turn.newest
+    if late and entity.position(VERSION) is None:
         raise SourceError(
             "late_partition",
-            f"{said}, and deletes of its time are forgotten",
+            f"{partition} came after {table.last_partition} was applied",
+            where=partition,
+        )
+    if turn.forgotten_until is not None and this.opened_at < turn.forgotten_until:
+        raise SourceError(
+            "late_partition",
+            f"{partition} came when deletes of its time were forgotten",
             where=partition,
             remedy="Run manage.py refreshtable; when folders are gone, add the table "
             "again in Synapse Link first.",

@@ -60,6 +60,9 @@ def record_purged(
 ) -> list[str]:
     """Remember partitions that the source wrote and that nobody ever saw."""
     new = [name for name in discovery.purged if name not in known]
+    if new:  # a name has several spellings
+        times = {folder_time_or_first(name) for name in known}
+        new = [name for name in new if folder_time_or_first(name) not in times]
     SyncPartition.objects.bulk_create(
         (
             SyncPartition(

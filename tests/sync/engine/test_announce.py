@@ -42,7 +42,7 @@ class Listener:
     def heard(self) -> list[dict[str, str]]:
         """Return what came since the last time; all that was committed is there."""
         self._connection.execute("NOTIFY dvsync, 'end'")
-        found = []
+        found: list[dict[str, str]] = []
         for notification in self._connection.notifies(timeout=30):
             if notification.payload == "end":
                 return found
