@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,7 @@ from sync.engine.webhook import WebhookError, post
 from tests import receivers
 
 SECRET = "canary-of-the-secret"
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -47,6 +51,28 @@ def test_a_document_arrives_as_json_with_its_signature(
     signed = moment.removeprefix("t=").encode() + b"." + body
     wanted = hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest()
     assert digest == f"v1={wanted}"
+
+
+def test_the_example_of_the_documents_tells_genuine_messages_from_others(
+    receiver: receivers.Webhook,
+) -> None:
+    text = (ROOT / "docs" / "alerts.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(example, "alerts.md", "exec"), names)  # noqa: S102
+    is_genuine = names["is_genuine"]
+
+    post(receiver.url, {"a": 1}, SECRET)
+
+    [(_, headers, body)] = receiver.posts
+    header = headers["X-Dvsync-Signature"]
+    assert is_genuine(body, header, SECRET)
+    assert not is_genuine(body + b" ", header, SECRET)
+    assert not is_genuine(body, header, "another")
+    assert not is_genuine(body, header.replace("v1=", "v1=\xe4"), SECRET)
+    for forged in ("", "t=,v1=", "nonsense", "t=1,v1=" + "0" * 64):
+        assert not is_genuine(body, forged, SECRET)
+    assert not is_genuine(body, webhook.sign(body, SECRET, 1), SECRET), "replayed"
 
 
 def test_without_a_secret_there_is_no_signature(receiver: receivers.Webhook) -> None:
