@@ -12,6 +12,7 @@ import secrets
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import environ
@@ -120,6 +121,30 @@ def _web_address(name: str) -> str:
     return text
 
 
+def _mail() -> dict[str, Any]:
+    """Return Django's mail settings; without EMAIL_URL the server is localhost."""
+    try:
+        mail: dict[str, Any] = env.email_url("EMAIL_URL", default="smtp://localhost:25")
+    except (ImproperlyConfigured, ValueError):
+        # Not the reason, which may quote the password.
+        raise ImproperlyConfigured(
+            "EMAIL_URL must be of the form smtp+tls://user:password@host:587."
+        ) from None
+    mail.pop("OPTIONS", None)
+    mail["EMAIL_PORT"] = mail["EMAIL_PORT"] or 25
+    return mail
+
+
+def _addresses(name: str) -> list[str]:
+    addresses = [text.strip() for text in env.list(name, default=[])]
+    for address in addresses:
+        if "@" not in address or not address.isprintable() or " " in address:
+            raise ImproperlyConfigured(
+                f"{name} must be addresses with commas between, not {address!r}."
+            )
+    return addresses
+
+
 DATA_DIR = _data_dir()
 POLL_SECONDS = _poll_seconds()
 LATE_SECONDS = _positive("DVSYNC_LATE_SECONDS", 300)
@@ -135,7 +160,7 @@ LOG_LEVEL = _choice(
 WEBHOOK_URL = _web_address("DVSYNC_WEBHOOK_URL")
 WEBHOOK_SECRET = env.str("DVSYNC_WEBHOOK_SECRET", default="")
 LOAD_WEBHOOK_URL = _web_address("DVSYNC_LOAD_WEBHOOK_URL")
-ALERT_EMAILS = env.list("DVSYNC_ALERT_EMAILS", default=[])
+ALERT_EMAILS = _addresses("DVSYNC_ALERT_EMAILS")
 KEEP_DAYS = _positive("DVSYNC_KEEP_DAYS", 90)
 DEBUG = _flag("DJANGO_DEBUG")
 SECRET_KEY = _secret_key(DATA_DIR)
@@ -216,6 +241,10 @@ Q_CLUSTER = {
     },
 }
 
+vars().update(_mail())
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("DVSYNC_ALERT_FROM", default="dvsync@localhost")
+
 # What may come from a file instead is named here too.
 LOGGING = logs.configuration(
     style=LOG_FORMAT,
@@ -224,6 +253,7 @@ LOGGING = logs.configuration(
     secrets={
         *logs.environment_secrets(),
         *(SECRET_KEY, METRICS_TOKEN, WEBHOOK_SECRET),
+        str(vars().get("EMAIL_HOST_PASSWORD") or ""),
         str(DATABASES["default"]["PASSWORD"]),
     },
 )

@@ -63,7 +63,9 @@ class Progress:
 class TableState:
     """One table: its ledger in the order of time, its rows by key, its tombstones.
 
-    Rows have the names of the attributes in lower case.
+    Rows have the names of the attributes in lower case. ``pruned`` are the partitions
+    whose progress was pruned, ``pruned_growth`` the rows by which they made it grow;
+    ``forgets`` says whether tombstones were pruned.
     """
 
     entity: str
@@ -74,11 +76,15 @@ class TableState:
     rows: Rows
     row_count: int
     tombstones: dict[UUID, int]
+    pruned: tuple[str, ...]
+    pruned_growth: int
+    forgets: bool
 
     @property
     def applied(self) -> list[str]:
         """Return the partitions that the ledger calls a success."""
-        return [row.partition for row in self.progress if row.is_applied]
+        done = [row.partition for row in self.progress if row.is_applied]
+        return sorted({*done, *self.pruned}) if self.pruned else done
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,8 @@ def read(connection: Connection, config_id: int) -> Snapshot:
             [config_id],
         ).fetchall()
         tables = connection.execute(
-            "SELECT id, entity, target_name, last_partition, columns "
+            "SELECT id, entity, target_name, last_partition, columns, pruned_growth, "
+            "forgotten_until IS NOT NULL "
             "FROM sync_synctable WHERE config_id = %s",
             [config_id],
         ).fetchall()
@@ -134,12 +141,19 @@ def _table(
     name: str,
     last_partition: str,
     columns: list[list[str]],
+    pruned_growth: int,
+    forgets: bool,
 ) -> TableState:
     relation = sql.Identifier(schema, name)
     names = {column: attribute.lower() for attribute, column, _ in columns}
     found = select(connection, relation, names) if columns else []
     tombstones = connection.execute(
         "SELECT key[1], version FROM sync_tombstone WHERE table_id = %s", [number]
+    )
+    pruned = connection.execute(
+        "SELECT name FROM sync_syncpartition "
+        "WHERE config_id = %s AND pruned_tables @> ARRAY[%s::text] ORDER BY opened_at",
+        [config_id, entity],
     )
     return TableState(
         entity=entity,
@@ -150,6 +164,9 @@ def _table(
         rows={row["id"]: row for row in found},
         row_count=len(found),
         tombstones={UUID(key): version for key, version in tombstones},
+        pruned=tuple(name for (name,) in pruned),
+        pruned_growth=pruned_growth,
+        forgets=forgets,
     )
 
 

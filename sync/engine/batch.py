@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import Subquery
 
 from sync.engine.entities import sizes_of
 from sync.engine.history import loss
@@ -72,13 +73,13 @@ def _steps(table: SyncTable, source: Source) -> Iterator[Step]:
     """Read the backlog up to the first partition that must not join a batch."""
     rows = list(table.progress.unapplied()[:BATCH_PARTITIONS])
     found = _found(table, rows)
-    newest = _newest_applied(table)
+    turn = _turn(table)
     for index, progress in enumerate(rows):
         failed = progress.copy_status == DataSyncProgress.Status.FAILURE
         if index and (failed or progress.was_killed):
             return
         try:
-            yield _step(table, progress, source, found, newest)
+            yield _step(table, progress, source, found, turn)
         except SyncError as error:
             if index:
                 return
@@ -108,23 +109,38 @@ def _step(
     progress: DataSyncProgress,
     source: Source,
     found: dict[str, _Found],
-    newest: datetime | None,
+    turn: _Turn,
 ) -> Step:
     this = found[progress.partition]
     if this.state == SyncPartition.State.LOST:
         raise loss(progress.partition)
     entity, borrowed_from = entity_of(table, progress.partition, source)
-    late = newest is not None and this.opened_at < newest
-    if late and entity.position(VERSION) is None:
-        raise SourceError(
-            "late_partition",
-            f"{progress.partition} came after {table.last_partition} was applied",
-            where=progress.partition,
-        )
+    _check_late(table, progress.partition, this, entity, turn)
     files = source.files(progress.partition, table.entity)
     if this.sizes is not None:
         _check_sizes(table, progress, files, this.sizes)
     return Step(progress, entity, files, borrowed_from)
+
+
+def _check_late(
+    table: SyncTable, partition: str, this: _Found, entity: Entity, turn: _Turn
+) -> None:
+    """Refuse a partition that came late when its rows cannot be put in order."""
+    late = turn.newest is not None and this.opened_at < turn.newest
+    if late and entity.position(VERSION) is None:
+        raise SourceError(
+            "late_partition",
+            f"{partition} came after {table.last_partition} was applied",
+            where=partition,
+        )
+    if turn.forgotten_until is not None and this.opened_at < turn.forgotten_until:
+        raise SourceError(
+            "late_partition",
+            f"{partition} came when deletes of its time were forgotten",
+            where=partition,
+            remedy="Run manage.py refreshtable; when folders are gone, add the table "
+            "again in Synapse Link first.",
+        )
 
 
 def entity_of(table: SyncTable, partition: str, source: Source) -> tuple[Entity, str]:
@@ -212,11 +228,27 @@ def _found(table: SyncTable, rows: list[DataSyncProgress]) -> dict[str, _Found]:
     return {name: _Found(*found) for name, *found in partitions}
 
 
-def _newest_applied(table: SyncTable) -> datetime | None:
-    return (
-        SyncPartition.objects.filter(
-            config_id=table.config_id, name=table.last_partition
-        )
-        .values_list("opened_at", flat=True)
+@dataclass(frozen=True)
+class _Turn:
+    """When the newest applied partition was opened, and how far back deletes go."""
+
+    newest: datetime | None
+    forgotten_until: datetime | None
+
+
+def _turn(table: SyncTable) -> _Turn:
+    """Say which partitions are late; to be asked when the backlog was read.
+
+    Deletes that were forgotten before are known here then, and those that are
+    forgotten later mind the backlog.
+    """
+    opened = SyncPartition.objects.filter(
+        config_id=table.config_id, name=table.last_partition
+    ).values("opened_at")
+    row = (
+        SyncTable.objects.filter(pk=table.pk)
+        .annotate(newest=Subquery(opened))
+        .values_list("newest", "forgotten_until")
         .first()
     )
+    return _Turn(*row) if row else _Turn(None, None)

@@ -162,6 +162,9 @@ def _record_progress(config: SyncConfig, ready: Sequence[Partition]) -> None:
     if not ready:
         return
     followed = {table.entity for table in selected_tables(config)}
+    names = [partition.name for partition in ready]
+    known = config.partitions.filter(name__in=names).exclude(pruned_tables=[])
+    applied = dict(known.values_list("name", "pruned_tables"))
     DataSyncProgress.objects.bulk_create(
         (
             DataSyncProgress(
@@ -172,7 +175,7 @@ def _record_progress(config: SyncConfig, ready: Sequence[Partition]) -> None:
             )
             for partition in ready
             for table, files in partition.files.items()
-            if table in followed
+            if table in followed and table not in applied.get(partition.name, ())
         ),
         ignore_conflicts=True,
         batch_size=1000,

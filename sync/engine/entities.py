@@ -91,7 +91,7 @@ def sizes_of(entity: str) -> Func:
 def _record_history(table: SyncTable) -> None:
     ready = table.config.partitions.filter(
         state=SyncPartition.State.READY, sizes__has_key=table.entity
-    )
+    ).exclude(pruned_tables__contains=[table.entity])
     DataSyncProgress.objects.bulk_create(
         (
             DataSyncProgress(

@@ -60,6 +60,9 @@ def record_purged(
 ) -> list[str]:
     """Remember partitions that the source wrote and that nobody ever saw."""
     new = [name for name in discovery.purged if name not in known]
+    if new:  # a name has several spellings
+        times = {folder_time_or_first(name) for name in known}
+        new = [name for name in new if folder_time_or_first(name) not in times]
     SyncPartition.objects.bulk_create(
         (
             SyncPartition(
@@ -135,7 +138,7 @@ def _lose_known(table: SyncTable) -> None:
     """Park a table that lacks a lost partition; one it went past is no loss."""
     lost = table.config.partitions.filter(
         Q(sizes={}) | Q(sizes__has_key=table.entity), state=SyncPartition.State.LOST
-    )
+    ).exclude(pruned_tables__contains=[table.entity])
     last = table.config.partitions.filter(name=table.last_partition).first()
     if last is not None:
         lost = lost.filter(opened_at__gt=last.opened_at)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from django.db import transaction
 
 from sync import faultpoints
+from sync.engine.announce import announce
 from sync.engine.batch import BATCH_BYTES, PartitionError, Step, initiate_load
 from sync.engine.control import Control
 from sync.engine.discovery import source_of
@@ -289,6 +290,7 @@ def _load(
         record_moved(table, steps, moved)
         table.record_load(steps[-1].progress.partition)
         _add_up(table, steps, time.monotonic() - began)
+        announce(table, steps[-1].progress.partition)
         faultpoints.reach("progress_written")
 
 

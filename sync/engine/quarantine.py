@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from sync.engine.announce import announce
 from sync.engine.bad_rows import BadRows
 from sync.engine.careful import copy_carefully
 from sync.engine.locks import Namespace, lock_or_busy
@@ -59,6 +60,8 @@ def reprocess(row: QuarantinedRow) -> Outcome:
             _decide(row, QuarantinedRow.State.APPLIED)
             counts = _apply(table, row)
             _move_count(row, counts)
+            if counts.inserted or counts.updated or counts.deleted:
+                announce(table, row.partition)
     except SyncError as error:
         return _still_open(row, error)
     done = "unchanged: what is there is as new"

@@ -123,10 +123,17 @@ def _comparable(wanted: Plan, *, whole: bool) -> Plan:
 
 
 def _applied(table: SyncTable) -> list[SyncPartition]:
-    done = table.progress.filter(copy_status=DataSyncProgress.Status.SUCCESS)
-    names = set(done.values_list("partition", flat=True))
+    names = _names_of_applied(table)
     since = partitions_since(table.config, table.base_partition)
     return [partition for partition in since if partition.name in names]
+
+
+def _names_of_applied(table: SyncTable) -> set[str]:
+    """Return all partitions that the table ever took."""
+    done = table.progress.filter(copy_status=DataSyncProgress.Status.SUCCESS)
+    pruned = table.config.partitions.filter(pruned_tables__contains=[table.entity])
+    names = set(done.values_list("partition", flat=True))
+    return names.union(pruned.values_list("name", flat=True))
 
 
 def _nothing_replayed(table: SyncTable) -> Comparison:
@@ -138,6 +145,6 @@ def _nothing_replayed(table: SyncTable) -> Comparison:
     names = [column.attribute for column in target.columns]
     empty = Rebuilt(raw_cursor(), target, target.columns, key, names)
     empty.create()
-    if table.progress.filter(copy_status=DataSyncProgress.Status.SUCCESS).exists():
+    if _names_of_applied(table):
         return empty.compare_partly(None, None, TOMBSTONES, table.pk, KEYS_SHOWN)
     return empty.compare(KEYS_SHOWN)

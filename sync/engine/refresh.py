@@ -6,6 +6,7 @@ Views, grants, indexes and the table itself stay; readers see the old rows or th
 from __future__ import annotations
 
 from sync import faultpoints
+from sync.engine.announce import announce
 from sync.engine.bad_rows import BadRows
 from sync.engine.batch import PartitionError, Step
 from sync.engine.control import Control
@@ -170,6 +171,7 @@ def _record_end(table: SyncTable, steps: list[Step], difference: Difference) -> 
     since = {p.name for p in partitions_since(table.config, first)}
     table.progress.unapplied().exclude(partition__in=since).delete()
     table.record_refresh(first, steps[-1].progress.partition)
+    announce(table, steps[-1].progress.partition)
     Event.record(
         table.config,
         "table_refreshed",

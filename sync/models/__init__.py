@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sync.models.config import BadRowPolicy, EmptyText, NewTables, SyncConfig
 from sync.models.event import Event
+from sync.models.incident import Incident, Notice, Receiver
 from sync.models.partition import SyncPartition
 from sync.models.progress import (
     ATTEMPTS_BEFORE_PARKING,
@@ -27,9 +28,12 @@ __all__ = [
     "EmptyText",
     "Event",
     "Heartbeat",
+    "Incident",
     "NewTables",
+    "Notice",
     "ProgressQuerySet",
     "QuarantinedRow",
+    "Receiver",
     "SyncConfig",
     "SyncPartition",
     "SyncTable",

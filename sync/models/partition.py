@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
 
@@ -32,6 +33,12 @@ class SyncPartition(models.Model):
         default=dict, help_text="Bytes of every file, by table and file name."
     )
     found_at = models.DateTimeField(default=timezone.now)
+    pruned_tables = ArrayField(
+        models.TextField(),
+        default=list,
+        blank=True,
+        help_text="Tables that applied it long ago: their progress rows were pruned.",
+    )
 
     class Meta:
         ordering: ClassVar = ["config", "opened_at", "name"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from sync.errors import SyncError
@@ -60,6 +62,15 @@ class SyncTable(models.Model):
     )
     filled_from = models.TextField(
         blank=True, help_text="The partition from which a refresh filled the table."
+    )
+    pruned_growth = models.BigIntegerField(
+        default=0,
+        help_text="Rows inserted less deleted by partitions whose progress was pruned.",
+    )
+    forgotten_until = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Deletes are not remembered well enough for older partitions.",
     )
     error_code = models.TextField(
         blank=True, help_text="Why its target could not be made, without a backlog."
@@ -160,12 +171,19 @@ class SyncTable(models.Model):
         """
         self.filled_from, self.last_partition = first, last
         self.refresh_reason = self.approved_partition = ""
+        self.pruned_growth = 0
+        if self.forgotten_until is not None:
+            # From there on all deletes are known again.
+            begin = self.config.partitions.get(name=first).opened_at
+            self.forgotten_until = min(self.forgotten_until, begin)
         self.save(
             update_fields=[
                 "filled_from",
                 "last_partition",
                 "refresh_reason",
                 "approved_partition",
+                "pruned_growth",
+                "forgotten_until",
             ]
         )
         self._move_state(self.State.PARKED, self.State.ACTIVE)
@@ -255,6 +273,13 @@ class Tombstone(models.Model):
     table = models.ForeignKey(SyncTable, on_delete=models.CASCADE, db_constraint=False)
     key = ArrayField(models.TextField())
     version = models.BigIntegerField()
+    deleted_at = models.DateTimeField(
+        db_default=Now(), help_text="When the delete was applied."
+    )
+
+    class Meta:
+        # It costs a load nothing, unlike an index of each entry.
+        indexes: ClassVar = [BrinIndex(fields=["deleted_at"], name="tombstone_age")]
 
     def __str__(self) -> str:
         return ", ".join(self.key)

@@ -135,6 +135,17 @@ class SynapseLink:
         """Return the names of all change folders that are there now."""
         return frozenset(name for _, name in self._folders())
 
+    def known_times(self) -> frozenset[datetime]:
+        """Return the times of all change folders that are there or in Synapse.log.
+
+        Raises ``SourceError`` when that cannot be said for sure.
+        """
+        self.marker()  # without it, the place is not the export
+        times = {time for time, _ in self._folders()}
+        data = self._storage.read(LOG, LOG_BYTES + 1)
+        logged = map(folder_time, logged_names(data or b"", LOG_BYTES))
+        return frozenset(times.union(time for time in logged if time))
+
     def entity(self, partition: str, table: str) -> Entity:
         """Return the table's entity of the folder's model.json, or of its own model."""
         return self._models.describe(partition, table).entity

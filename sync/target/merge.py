@@ -39,7 +39,8 @@ class RowCounts:
 class Merge:
     """Applies a filled staging table to its target, inside the load's transaction.
 
-    ``tombstones`` is the relation of remembered deletes, (table_id, key, version).
+    ``tombstones`` is the relation of remembered deletes: table_id, key, version, and
+    deleted_at with a default.
     ``strict`` is for changes that come out of turn: they must be newer than what is
     there, not just as new.
     """
@@ -253,7 +254,8 @@ class Merge:
             INSERT INTO {tombstones} AS d (table_id, key, version)
             SELECT {table_id}, ARRAY[key::text], version FROM {winners}
             WHERE action IN ('delete', 'missing')
-            ON CONFLICT (table_id, key) DO UPDATE SET version = excluded.version
+            ON CONFLICT (table_id, key) DO UPDATE
+            SET version = excluded.version, deleted_at = excluded.deleted_at
             WHERE d.version < excluded.version
             """
         )

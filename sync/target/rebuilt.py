@@ -62,7 +62,8 @@ class Rebuilt:
         )
         self._execute(
             "CREATE TEMPORARY TABLE dvsync_rebuilt_tombstones (table_id bigint, "
-            "key text[], version bigint, PRIMARY KEY (table_id, key)) ON COMMIT DROP"
+            "key text[], version bigint, deleted_at timestamptz DEFAULT now(), "
+            "PRIMARY KEY (table_id, key)) ON COMMIT DROP"
         )
 
     def apply(self, tombstones: sql.Identifier, table_id: int) -> Difference:

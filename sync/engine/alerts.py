@@ -1,0 +1,123 @@
+"""What is wrong now, compared with what was wrong before: incidents open and close.
+
+``sync.engine.delivery`` tells people of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django.utils import timezone
+
+from sync.engine.delivery import deliver
+from sync.engine.entities import is_wanted
+from sync.models import Incident, SyncConfig, SyncTable, clean
+
+__all__ = ["Trouble", "deliver", "review"]
+
+# The kinds in the order of their weight.
+WEIGHTS = {kind: number for number, kind in enumerate(Incident.Kind.values)}
+TEXTS = ("kind", "code", "message", "where", "remedy")
+
+Place = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that is wrong now; ``table_name`` is empty for the sync itself.
+
+    ``kind`` is one of ``Incident.Kind``.
+    """
+
+    config_id: int
+    table_name: str
+    kind: str
+    code: str = ""
+    message: str = ""
+    where: str = ""
+    remedy: str = ""
+
+    @property
+    def place(self) -> Place:
+        """Return what it is the trouble of."""
+        return self.config_id, self.table_name
+
+
+def review(troubles: Iterable[Trouble]) -> None:
+    """Open, change and close incidents, so that they are the present troubles.
+
+    ``troubles`` are all that there are now, of everything that is not paused. Of
+    several of one table the gravest counts. What is not among them any more has
+    recovered, or nobody wants to hear of it: then its incident ends unsaid.
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        known = {
+            (incident.config_id, incident.table_name): incident
+            for incident in Incident.objects.filter(closed_at=None)
+        }
+        present = _gravest(troubles)
+        Incident.objects.bulk_create(
+            (
+                Incident(
+                    config_id=trouble.config_id,
+                    table_name=trouble.table_name,
+                    opened_at=now,
+                    **_texts(trouble),
+                )
+                for place, trouble in present.items()
+                if place not in known
+            ),
+            ignore_conflicts=True,
+        )
+        Incident.objects.bulk_update(
+            [i for place, i in known.items() if _changes(i, present.get(place))],
+            TEXTS,
+            batch_size=500,
+        )
+        _close([i for place, i in known.items() if place not in present], now)
+
+
+def _gravest(troubles: Iterable[Trouble]) -> dict[Place, Trouble]:
+    found: dict[Place, Trouble] = {}
+    for trouble in troubles:
+        other = found.get(trouble.place)
+        if other is None or WEIGHTS[trouble.kind] > WEIGHTS[other.kind]:
+            found[trouble.place] = trouble
+    return found
+
+
+def _texts(trouble: Trouble) -> dict[str, str]:
+    return {name: clean(getattr(trouble, name)) for name in TEXTS}
+
+
+def _changes(incident: Incident, trouble: Trouble | None) -> bool:
+    """Let the incident be as its trouble is now; say whether that changes it."""
+    if trouble is None:
+        return False
+    changed = False
+    for name, text in _texts(trouble).items():
+        changed = changed or getattr(incident, name) != text
+        setattr(incident, name, text)
+    return changed
+
+
+def _close(incidents: list[Incident], now: datetime) -> None:
+    if not incidents:
+        return
+    configs = SyncConfig.objects.in_bulk([i.config_id for i in incidents])
+    tables = SyncTable.objects.filter(config__in=configs).select_related("config")
+    listening = {(t.config_id, t.entity) for t in tables if _is_followed(t)}
+    listening |= {(config.pk, "") for config in configs.values() if not config.paused}
+    for incident in incidents:
+        incident.closed_at = now
+        incident.muted = (incident.config_id, incident.table_name) not in listening
+    Incident.objects.bulk_update(incidents, ["closed_at", "muted"], batch_size=500)
+
+
+def _is_followed(table: SyncTable) -> bool:
+    paused = table.config.paused or table.state == SyncTable.State.PAUSED
+    return not paused and is_wanted(table)
