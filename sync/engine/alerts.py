@@ -16,7 +16,7 @@ from sync.engine.delivery import deliver
 from sync.engine.entities import is_wanted
 from sync.models import Incident, SyncConfig, SyncTable, clean
 
-__all__ = ["Trouble", "deliver", "review"]
+__all__ = ["Alarm", "deliver", "review"]
 
 # The kinds in the order of their weight.
 WEIGHTS = {kind: number for number, kind in enumerate(Incident.Kind.values)}
@@ -26,7 +26,7 @@ Place = tuple[int, str]
 
 
 @dataclass(frozen=True)
-class Trouble:
+class Alarm:
     """Something that is wrong now; ``table_name`` is empty for the sync itself.
 
     ``kind`` is one of ``Incident.Kind``.
@@ -42,14 +42,14 @@ class Trouble:
 
     @property
     def place(self) -> Place:
-        """Return what it is the trouble of."""
+        """Return what it is the alarm of."""
         return self.config_id, self.table_name
 
 
-def review(troubles: Iterable[Trouble]) -> None:
-    """Open, change and close incidents, so that they are the present troubles.
+def review(alarms: Iterable[Alarm]) -> None:
+    """Open, change and close incidents, so that they are the present alarms.
 
-    ``troubles`` are all that there are now, of everything that is not paused. Of
+    ``alarms`` are all that there are now, of everything that is not paused. Of
     several of one table the gravest counts. What is not among them any more has
     recovered, or nobody wants to hear of it: then its incident ends unsaid.
     """
@@ -59,16 +59,16 @@ def review(troubles: Iterable[Trouble]) -> None:
             (incident.config_id, incident.table_name): incident
             for incident in Incident.objects.filter(closed_at=None)
         }
-        present = _gravest(troubles)
+        present = _gravest(alarms)
         Incident.objects.bulk_create(
             (
                 Incident(
-                    config_id=trouble.config_id,
-                    table_name=trouble.table_name,
+                    config_id=alarm.config_id,
+                    table_name=alarm.table_name,
                     opened_at=now,
-                    **_texts(trouble),
+                    **_texts(alarm),
                 )
-                for place, trouble in present.items()
+                for place, alarm in present.items()
                 if place not in known
             ),
             ignore_conflicts=True,
@@ -81,25 +81,25 @@ def review(troubles: Iterable[Trouble]) -> None:
         _close([i for place, i in known.items() if place not in present], now)
 
 
-def _gravest(troubles: Iterable[Trouble]) -> dict[Place, Trouble]:
-    found: dict[Place, Trouble] = {}
-    for trouble in troubles:
-        other = found.get(trouble.place)
-        if other is None or WEIGHTS[trouble.kind] > WEIGHTS[other.kind]:
-            found[trouble.place] = trouble
+def _gravest(alarms: Iterable[Alarm]) -> dict[Place, Alarm]:
+    found: dict[Place, Alarm] = {}
+    for alarm in alarms:
+        other = found.get(alarm.place)
+        if other is None or WEIGHTS[alarm.kind] > WEIGHTS[other.kind]:
+            found[alarm.place] = alarm
     return found
 
 
-def _texts(trouble: Trouble) -> dict[str, str]:
-    return {name: clean(getattr(trouble, name)) for name in TEXTS}
+def _texts(alarm: Alarm) -> dict[str, str]:
+    return {name: clean(getattr(alarm, name)) for name in TEXTS}
 
 
-def _changes(incident: Incident, trouble: Trouble | None) -> bool:
-    """Let the incident be as its trouble is now; say whether that changes it."""
-    if trouble is None:
+def _changes(incident: Incident, alarm: Alarm | None) -> bool:
+    """Let the incident be as its alarm is now; say whether that changes it."""
+    if alarm is None:
         return False
     changed = False
-    for name, text in _texts(trouble).items():
+    for name, text in _texts(alarm).items():
         changed = changed or getattr(incident, name) != text
         setattr(incident, name, text)
     return changed

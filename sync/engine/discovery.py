@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -69,15 +70,20 @@ def poll_once(config: SyncConfig, source: SynapseLink | None = None) -> Poll:
     return poll
 
 
-def look_once(config: SyncConfig, source: SynapseLink | None = None) -> Poll:
+def look_once(
+    config: SyncConfig,
+    source: SynapseLink | None = None,
+    seconds: float = math.inf,
+) -> Poll:
     """Look at the export once: record what is new and create its tables.
 
-    Cheap when nothing came or went. The result tells no due tables. Raises
+    Cheap when nothing came or went. After so many ``seconds`` no further partition is
+    looked into; the next look goes on. The result tells no due tables. Raises
     ``SourceError`` when the export as a whole cannot be read, and ``TargetError``
     when the database cannot be reached.
     """
     try:
-        poll = _look_once(config, source or source_of(config))
+        poll = _look_once(config, source or source_of(config), seconds)
     except SourceError as error:
         _record_problem(config, error)
         raise
@@ -98,13 +104,13 @@ def _record_problem(config: SyncConfig, problem: SourceError | None) -> None:
         config.record_problem(problem)
 
 
-def _look_once(config: SyncConfig, source: SynapseLink) -> Poll:
+def _look_once(config: SyncConfig, source: SynapseLink, seconds: float) -> Poll:
     with database_errors():
         listing = source.listing()
         if config.is_settled(listing.state) and not config.error_code:
             config.record_check(listing.marker)
             return Poll()
-        discovery = look(config, source, listing)
+        discovery = look(config, source, listing, seconds)
         faultpoints.reach("discovered")
         with transaction.atomic():
             record(config, discovery)
@@ -116,10 +122,13 @@ def _look_once(config: SyncConfig, source: SynapseLink) -> Poll:
 
 
 def look(
-    config: SyncConfig, source: SynapseLink, listing: Listing | None = None
+    config: SyncConfig,
+    source: SynapseLink,
+    listing: Listing | None = None,
+    seconds: float = math.inf,
 ) -> Discovery:
     """Read what is new in the export; writes nothing."""
-    discovery = source.discover(settled(config), listing)
+    discovery = source.discover(settled(config), listing, seconds)
     before, now = folder_time(config.marker), folder_time(discovery.marker)
     if before and now and now < before:
         raise SourceError(
@@ -260,7 +269,7 @@ def _create_tables(config: SyncConfig, discovery: Discovery, poll: Poll) -> bool
     add the later columns. Says whether all are there.
     """
     behind = _behind(config)
-    made = discovery.problem is None
+    made = discovery.problem is None and not discovery.cut_short
     oldest = _entities(
         p for p in discovery.partitions if p.state is PartitionState.READY
     )

@@ -9,6 +9,9 @@ from sync.engine.session import is_database_down
 from sync.errors import SyncError
 from sync.models import SyncConfig
 
+# An export with thousands of folders is taken note of in several polls.
+LOOK_SECONDS = 15.0
+
 log = logging.getLogger(__name__)
 
 
@@ -21,7 +24,7 @@ def look_at_all() -> int:
     read = 0
     for config in SyncConfig.objects.filter(paused=False):
         try:
-            look_once(config)
+            look_once(config, seconds=LOOK_SECONDS)
         except SyncError as error:
             if is_database_down(error):
                 raise

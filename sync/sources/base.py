@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -82,6 +83,7 @@ class Discovery:
     every later one with it. ``present`` are the names of all partitions that are
     there, also of the open one and of known ones. ``purged`` are names of closed
     ones that the source says it wrote, in time order, but that are not there.
+    ``cut_short`` says that time was up before the last partitions.
     """
 
     marker: str
@@ -89,6 +91,7 @@ class Discovery:
     problem: SourceError | None = None
     present: frozenset[str] = frozenset()
     purged: tuple[str, ...] = ()
+    cut_short: bool = False
 
 
 class Source(Protocol):
@@ -99,11 +102,15 @@ class Source(Protocol):
         ...
 
     def discover(
-        self, known: Collection[str], listing: Listing | None = None
+        self,
+        known: Collection[str],
+        listing: Listing | None = None,
+        seconds: float = math.inf,
     ) -> Discovery:
         """Look for complete partitions whose names are not in ``known``.
 
-        ``listing`` is one that was made just now, if there is one.
+        ``listing`` is one that was made just now, if there is one. After so many
+        ``seconds`` no further partition is looked into; one is in any case.
         """
         ...
 

@@ -8,6 +8,8 @@ model.json that is not empty. Rows are read with their own folder's model.
 from __future__ import annotations
 
 import hashlib
+import math
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,13 +71,13 @@ class SynapseLink:
                 "not_an_export", f"There is no {MARKER} in the location", where=MARKER
             )
         text = data.decode("utf-8-sig", errors="replace").strip().rstrip("/").strip()
-        time = folder_time(text)
-        if time is None:
+        moment = folder_time(text)
+        if moment is None:
             said = (
                 f"holds {text[:80]!r}, which is no folder name" if text else "is empty"
             )
             raise SourceError("marker_unusable", f"{MARKER} {said}", where=MARKER)
-        return text, time
+        return text, moment
 
     def listing(self) -> Listing:
         """List the folders, after the marker was read.
@@ -97,25 +99,34 @@ class SynapseLink:
         return next((entry.size for entry in entries if entry.name == name), 0)
 
     def discover(
-        self, known: Collection[str], listing: Listing | None = None
+        self,
+        known: Collection[str],
+        listing: Listing | None = None,
+        seconds: float = math.inf,
     ) -> Discovery:
         """Look for complete folders whose names are not in ``known``, in time order.
 
         The folders are listed before their files. After a folder that waits every
-        later one waits too.
+        later one waits too. After so many ``seconds`` no further folder is looked
+        into; one is in any case.
         """
+        end = time.monotonic() + seconds
         listing = listing or self.listing()
         marker, open_since = listing.marker, listing.open_since
         folders = listing.partitions
         present = frozenset(name for _, name in folders)
-        closed = [name for time, name in folders if time < open_since]
-        following = [*(time for time, _ in folders[1:]), open_since]
+        closed = [name for moment, name in folders if moment < open_since]
+        following = [*(moment for moment, _ in folders[1:]), open_since]
         found: list[Partition] = []
         problem: SourceError | None = None
+        cut_short = False
         waits_for = ""
         for name, successor in zip(closed, following, strict=False):
             if name in known:
                 continue
+            if found and time.monotonic() > end:
+                cut_short = True
+                break
             closed_at = min(successor, open_since)
             if waits_for:
                 found.append(_waiting(name, closed_at, f"waits for {waits_for}"))
@@ -129,7 +140,7 @@ class SynapseLink:
             if partition.state is PartitionState.WAITING:
                 waits_for = name
         purged = self._purged(present, open_since)
-        return Discovery(marker, tuple(found), problem, present, purged)
+        return Discovery(marker, tuple(found), problem, present, purged, cut_short)
 
     def present(self) -> frozenset[str]:
         """Return the names of all change folders that are there now."""
@@ -141,10 +152,10 @@ class SynapseLink:
         Raises ``SourceError`` when that cannot be said for sure.
         """
         self.marker()  # without it, the place is not the export
-        times = {time for time, _ in self._folders()}
+        times = {moment for moment, _ in self._folders()}
         data = self._storage.read(LOG, LOG_BYTES + 1)
         logged = map(folder_time, logged_names(data or b"", LOG_BYTES))
-        return frozenset(times.union(time for time in logged if time))
+        return frozenset(times.union(moment for moment in logged if moment))
 
     def entity(self, partition: str, table: str) -> Entity:
         """Return the table's entity of the folder's model.json, or of its own model."""
@@ -193,8 +204,8 @@ class SynapseLink:
     def _folders(self) -> list[tuple[datetime, str]]:
         found = []
         for entry in self._storage.entries():
-            time = folder_time(entry.name)
-            if time is None or entry.kind in {Kind.FILE, Kind.OTHER}:
+            moment = folder_time(entry.name)
+            if moment is None or entry.kind in {Kind.FILE, Kind.OTHER}:
                 continue
             if entry.kind is Kind.LINK:
                 raise SourceError(
@@ -202,7 +213,7 @@ class SynapseLink:
                     f"The change folder {entry.name} is a symbolic link",
                     where=entry.name,
                 )
-            found.append((time, entry.name))
+            found.append((moment, entry.name))
         return sorted(found)
 
     def _folder_of(self, partition: str, table: str, model: Model) -> Entry | None:
@@ -295,10 +306,10 @@ class SynapseLink:
 
 
 def _time(name: str) -> datetime:
-    time = folder_time(name)
-    if time is None:
+    moment = folder_time(name)
+    if moment is None:
         raise ValueError(name)
-    return time
+    return moment
 
 
 def _waiting(name: str, closed_at: datetime, reason: str) -> Partition:

@@ -8,14 +8,20 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.utils import timezone
 
+from sync.engine.alarms import look_after_alerts
+from sync.engine.announce import tell
 from sync.engine.due import due_tables
 from sync.engine.load import LoadResult, record_unexpected, sync_table
 from sync.engine.locks import BusyError, Namespace, exclusive
 from sync.engine.overseer import Overseer
+from sync.engine.retention import prune
 from sync.engine.rounds import look_at_all
 from sync.errors import Cancelled, SyncError
 from sync.models import Heartbeat, SyncTable
 from sync.tasks import cluster, queue
+
+# The minute and second of every hour in which old records go.
+PRUNE_AT = (7, 0)
 
 log = logging.getLogger(__name__)
 
@@ -33,17 +39,20 @@ def poll(slot: str) -> None:
     try:
         with exclusive(Namespace.POLL, 0):
             if Heartbeat.begin(planned):
-                _poll()
+                _poll(planned)
                 Heartbeat.end()
     except BusyError:
         log.info("The poll of %s is dropped: another one is at work", slot)
 
 
-def _poll() -> None:
+def _poll(planned: datetime) -> None:
     queue.release_abandoned()
     look_at_all()
     for table in queue.enqueue(due_tables()):
         log.debug("A load of %s is due", table.label)
+    look_after_alerts()
+    if (planned.minute, planned.second) == PRUNE_AT:  # every interval has this slot
+        prune()
 
 
 def load(table_id: int) -> None:
@@ -64,6 +73,7 @@ def load(table_id: int) -> None:
         record_unexpected(table, error)
     else:
         _say(table, result)
+        tell(table, result)
 
 
 def _say(table: SyncTable, result: LoadResult) -> None:

@@ -15,7 +15,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from sync.engine import delivery, letters, webhook
-from sync.engine.alerts import Trouble, deliver, review
+from sync.engine.alerts import Alarm, deliver, review
 from sync.models import Incident, Notice, Receiver, SyncConfig, SyncTable
 from tests import receivers
 
@@ -58,9 +58,9 @@ def nothing_underway() -> Iterator[None]:
     delivery._underway.clear()
 
 
-def trouble(config: SyncConfig, table: str = "account", **values: str) -> Trouble:
+def alarm(config: SyncConfig, table: str = "account", **values: str) -> Alarm:
     wanted = {"kind": "failing", "code": "bad_row", "message": "m"} | values
-    return Trouble(config.pk, table, **wanted)
+    return Alarm(config.pk, table, **wanted)
 
 
 def told(hook: receivers.Webhook) -> list[tuple[str, str, str]]:
@@ -80,7 +80,7 @@ def test_an_incident_is_told_once_and_its_end_once(
     config: SyncConfig, hook: receivers.Webhook
 ) -> None:
     for _ in range(3):
-        review([trouble(config)])
+        review([alarm(config)])
         deliver()
     assert told(hook) == [("opened", "account", "failing")]
     for _ in range(3):
@@ -93,8 +93,8 @@ def test_an_incident_is_told_once_and_its_end_once(
 def test_what_comes_again_is_another_incident(
     config: SyncConfig, hook: receivers.Webhook
 ) -> None:
-    for troubles in ([trouble(config)], [], [trouble(config)]):
-        review(troubles)
+    for alarms in ([alarm(config)], [], [alarm(config)]):
+        review(alarms)
         deliver()
     assert [event for event, *_ in told(hook)] == ["opened", "recovered", "opened"]
     assert Incident.objects.count() == 2
@@ -104,7 +104,7 @@ def test_a_message_says_all_that_is_known(
     config: SyncConfig, hook: receivers.Webhook
 ) -> None:
     texts = {"message": "what", "where": "there", "remedy": "do it"}
-    review([trouble(config, **texts)])
+    review([alarm(config, **texts)])
     deliver()
     [document] = hook.documents
     [incident] = document["incidents"]
@@ -129,7 +129,7 @@ def test_an_incident_that_gets_graver_is_told_again_once(
     config: SyncConfig, hook: receivers.Webhook
 ) -> None:
     for kind in ("failing", "action_required", "failing", "action_required"):
-        review([trouble(config, kind=kind)])
+        review([alarm(config, kind=kind)])
         deliver()
     assert told(hook) == [
         ("opened", "account", "failing"),
@@ -145,7 +145,7 @@ def test_of_several_troubles_of_a_table_the_gravest_is_told(
     config: SyncConfig, hook: receivers.Webhook
 ) -> None:
     kinds = ("late", "action_required", "failing")
-    review([trouble(config, kind=kind) for kind in kinds])
+    review([alarm(config, kind=kind) for kind in kinds])
     deliver()
     assert told(hook) == [("opened", "account", "action_required")]
 
@@ -153,13 +153,11 @@ def test_of_several_troubles_of_a_table_the_gravest_is_told(
 def test_a_sync_and_its_tables_have_incidents_of_their_own(
     config: SyncConfig, hook: receivers.Webhook
 ) -> None:
-    review(
-        [trouble(config, ""), trouble(config, "account"), trouble(config, "contact")]
-    )
+    review([alarm(config, ""), alarm(config, "account"), alarm(config, "contact")])
     deliver()
     assert sorted(table for _, table, _ in told(hook)) == ["", "account", "contact"]
     assert len(hook.posts) == 1
-    review([trouble(config, "contact")])
+    review([alarm(config, "contact")])
     deliver()
     assert sorted(told(hook)[3:]) == [
         ("recovered", "", "failing"),
@@ -178,11 +176,11 @@ def test_one_open_incident_of_a_table_is_all_that_the_database_takes(
 def test_it_is_told_again_every_day_while_it_lasts(
     config: SyncConfig, hook: receivers.Webhook
 ) -> None:
-    review([trouble(config)])
+    review([alarm(config)])
     deliver()
     for days in (0.9, 1.1, 1.2, 2.2):
         with later(days=days):
-            review([trouble(config)])
+            review([alarm(config)])
             deliver()
     events = [event for event, *_ in told(hook)]
     assert events == ["opened", "reminder", "reminder"]
@@ -191,8 +189,8 @@ def test_it_is_told_again_every_day_while_it_lasts(
 def test_what_is_said_of_an_incident_is_what_is_wrong_now(
     config: SyncConfig, hook: receivers.Webhook
 ) -> None:
-    review([trouble(config, message="first")])
-    review([trouble(config, message="second", code="bad_value")])
+    review([alarm(config, message="first")])
+    review([alarm(config, message="second", code="bad_value")])
     deliver()
     [incident] = hook.documents[0]["incidents"]
     assert (incident["message"], incident["code"]) == ("second", "bad_value")
@@ -202,7 +200,7 @@ def test_what_is_said_of_an_incident_is_what_is_wrong_now(
 def test_an_incident_that_nobody_wants_to_hear_of_ends_unsaid(
     config: SyncConfig, hook: receivers.Webhook, how: str
 ) -> None:
-    review([trouble(config)])
+    review([alarm(config)])
     deliver()
     if how == "table":
         config.tables.filter(entity="account").update(state="paused")
@@ -219,7 +217,7 @@ def test_an_incident_that_nobody_wants_to_hear_of_ends_unsaid(
 
     # Paused no more, and still wrong: that is told.
     SyncConfig.objects.update(paused=False, exclude=[])
-    review([trouble(config)])
+    review([alarm(config)])
     deliver()
     assert [event for event, *_ in told(hook)] == ["opened", "opened"]
 
@@ -228,9 +226,9 @@ def test_a_receiver_that_fails_gets_everything_later_and_only_once(
     config: SyncConfig, hook: receivers.Webhook
 ) -> None:
     hook.status = 500
-    review([trouble(config)])
+    review([alarm(config)])
     deliver()
-    review([trouble(config), trouble(config, "contact")])
+    review([alarm(config), alarm(config, "contact")])
     deliver()
     assert len(hook.posts) == 1, "it is left alone for a while"
     assert not Notice.objects.exists()
@@ -251,7 +249,7 @@ def test_what_ended_while_the_receiver_was_away_is_told_in_one_message(
     config: SyncConfig, hook: receivers.Webhook
 ) -> None:
     hook.status = 500
-    review([trouble(config)])
+    review([alarm(config)])
     deliver()
     review([])
     hook.status = 200
@@ -269,7 +267,7 @@ def test_a_receiver_that_stays_away_is_asked_less_and_less(
     config: SyncConfig, hook: receivers.Webhook
 ) -> None:
     hook.status = 500
-    review([trouble(config)])
+    review([alarm(config)])
     waits = []
     now = timezone.now()
     for _ in range(9):
@@ -294,7 +292,7 @@ def test_a_message_whose_success_was_not_recorded_comes_again(
     def crash(*_: object) -> None:
         raise CrashError
 
-    review([trouble(config)])
+    review([alarm(config)])
     with monkeypatch.context() as patch:
         patch.setattr(delivery, "_record", crash)
         with pytest.raises(CrashError):
@@ -307,8 +305,8 @@ def test_a_message_whose_success_was_not_recorded_comes_again(
 def test_a_receiver_that_is_new_is_not_told_of_what_is_over(
     config: SyncConfig, hook: receivers.Webhook
 ) -> None:
-    review([trouble(config), trouble(config, "contact")])
-    review([trouble(config, "contact")])
+    review([alarm(config), alarm(config, "contact")])
+    review([alarm(config, "contact")])
     deliver()
     assert told(hook) == [("opened", "contact", "failing")]
 
@@ -323,7 +321,7 @@ def test_a_receiver_without_an_end_does_not_hold_up_the_poll(
 ) -> None:
     monkeypatch.setattr(webhook, "TOTAL_SECONDS", 0.2)
     hook.manner = manner
-    review([trouble(config)])
+    review([alarm(config)])
     with caplog.at_level(logging.DEBUG):
         deliver()
     assert "did not answer" in Receiver.objects.get().problem
@@ -342,7 +340,7 @@ def test_three_hundred_tables_make_one_message(
     SyncTable.objects.bulk_create(
         SyncTable(config=config, entity=name, target_name=name) for name in names
     )
-    review([trouble(config, name, code="permission_denied") for name in names])
+    review([alarm(config, name, code="permission_denied") for name in names])
     deliver()
     assert len(told(hook)) == 300
     assert len(hook.posts) == len(mails.mails) == 1
@@ -357,7 +355,7 @@ def test_more_than_one_message_holds_comes_in_the_next(
     config: SyncConfig, hook: receivers.Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "MOST", 2)
-    review([trouble(config, f"t{number}") for number in range(3)])
+    review([alarm(config, f"t{number}") for number in range(3)])
     deliver()
     deliver()
     deliver()
@@ -368,7 +366,7 @@ def test_a_mail_has_plain_words_and_goes_to_everybody(
     config: SyncConfig, mails: receivers.Mailbox
 ) -> None:
     texts = {"message": "cut off", "where": "f/1.csv, line 3", "remedy": "copy again"}
-    review([trouble(config, kind="action_required", **texts)])
+    review([alarm(config, kind="action_required", **texts)])
     deliver()
     deliver()
     [mail] = mails.mails
@@ -386,7 +384,7 @@ def test_names_of_strangers_put_no_header_into_a_mail(
     config: SyncConfig, mails: receivers.Mailbox
 ) -> None:
     name = "x\r\nBcc: eve@example.com\r\n\r\n\u202ehidden\x1b[2J"
-    review([trouble(config, name, message=name, where=name, remedy=name)])
+    review([alarm(config, name, message=name, where=name, remedy=name)])
     deliver()
     [mail] = mails.mails
     assert not any(line.startswith("Bcc:") for line in mail.splitlines())
@@ -399,7 +397,7 @@ def test_a_mail_server_that_refuses_tells_no_secret_of_its_own(
     config: SyncConfig, mails: receivers.Mailbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     mails.refuse = True
-    review([trouble(config)])
+    review([alarm(config)])
     deliver()
     receiver = Receiver.objects.get()
     assert receiver.problem == "The mail server refused: SMTPSenderRefused 550"
@@ -415,7 +413,7 @@ def test_a_mail_server_that_takes_its_time_is_waited_for_by_the_next_poll(
 ) -> None:
     monkeypatch.setattr(delivery, "PATIENCE_SECONDS", 0.1)
     mails.gate.clear()
-    review([trouble(config)])
+    review([alarm(config)])
     deliver()
     deliver()
     assert not Notice.objects.exists()
@@ -433,7 +431,7 @@ def test_a_mail_server_that_never_comes_to_an_end_is_given_up(
     monkeypatch.setattr(delivery, "PATIENCE_SECONDS", 0.1)
     monkeypatch.setattr(delivery, "GIVEN_UP_SECONDS", 0)
     mails.gate.clear()
-    review([trouble(config)])
+    review([alarm(config)])
     deliver()
     assert Receiver.objects.get().failures == 1
     mails.gate.set()
@@ -450,7 +448,7 @@ def test_one_receiver_that_fails_does_not_keep_the_other_from_hearing(
 ) -> None:
     settings.WEBHOOK_URL = hook.url
     hook.status = 500
-    review([trouble(config)])
+    review([alarm(config)])
     deliver()
     assert len(mails.mails) == 1
     hook.status = 200
@@ -466,7 +464,7 @@ def test_a_sync_that_is_deleted_while_it_is_told_of_breaks_nothing(
 ) -> None:
     monkeypatch.setattr(delivery, "PATIENCE_SECONDS", 0.1)
     mails.gate.clear()
-    review([trouble(config)])
+    review([alarm(config)])
     deliver()
     config.delete()
     mails.gate.set()
@@ -480,7 +478,7 @@ def test_without_a_channel_incidents_are_remembered_and_nothing_is_sent(
     config: SyncConfig, settings: Settings
 ) -> None:
     settings.WEBHOOK_URL, settings.ALERT_EMAILS = "", []
-    review([trouble(config, message="nul \0 and \ud800")])
+    review([alarm(config, message="nul \0 and \ud800")])
     deliver()
     assert Incident.objects.get().message == "nul \ufffd and ?"
     assert not Receiver.objects.exists()
