@@ -136,10 +136,10 @@ def test_a_fault_in_one_export_keeps_no_other_from_being_read(
 def stumble_over(export: Export) -> Callable[..., object]:
     from sync.engine.discovery import look_once
 
-    def look(config: object) -> object:
+    def look(config: object, **options: float) -> object:
         if config == export.config:
             raise ZeroDivisionError("a fault")
-        return look_once(config)  # type: ignore[arg-type]
+        return look_once(config, **options)  # type: ignore[arg-type]
 
     return look
 
