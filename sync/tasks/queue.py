@@ -28,14 +28,22 @@ def release_abandoned() -> None:
     """Release what clusters had taken that are gone, whole hosts perhaps."""
     now = timezone.now()
     heard = now - CLUSTER_DEAD_AFTER
-    dead = Worker.objects.filter(queue_row__isnull=False, cluster__beat_at__lt=heard)
-    release(row for row in dead.values_list("queue_row", flat=True) if row is not None)
-    dead.update(queue_row=None, doing="")
-    # Taken by a cluster that died before one of its workers began.
-    working = Worker.objects.exclude(queue_row=None).values_list("queue_row", flat=True)
-    taken_since = _taken_until(now - CLUSTER_DEAD_AFTER)
-    taken = OrmQ.objects.filter(key=QUEUE, lock__gt=now, lock__lt=taken_since)
-    release(taken.exclude(pk__in=list(working)).values_list("pk", flat=True))
+    taken = dict(OrmQ.objects.filter(key=QUEUE, lock__gt=now).values_list("pk", "lock"))
+    if not taken:
+        return
+    doing = Worker.objects.filter(queue_row__in=taken)
+    alive = set(
+        doing.filter(cluster__beat_at__gte=heard).values_list("queue_row", flat=True)
+    )
+    dead = set(
+        doing.filter(cluster__beat_at__lt=heard).values_list("queue_row", flat=True)
+    )
+    # Also what was taken by a cluster that died before one of its workers began.
+    until = _taken_until(heard)
+    release(
+        row for row in taken if row in dead or (taken[row] < until and row not in alive)
+    )
+    doing.filter(cluster__beat_at__lt=heard).update(queue_row=None, doing="")
 
 
 def _taken_until(moment: datetime) -> datetime:
@@ -65,6 +73,8 @@ def enqueue(due: Collection[DueTable]) -> list[DueTable]:
 
     Of those over the byte budget, at most all workers but one have a load at a time.
     """
+    if not due:
+        return []
     queued = queued_tables()
     large = sum(1 for table in due if table.large and table.pk in queued)
     limit = max(1, Worker.seen(QUEUE) - 1)
