@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django_q.models import OrmQ
 from django_q.tasks import async_task
@@ -32,18 +32,18 @@ def release_abandoned() -> None:
     if not taken:
         return
     doing = Worker.objects.filter(queue_row__in=taken)
-    alive = set(
-        doing.filter(cluster__beat_at__gte=heard).values_list("queue_row", flat=True)
-    )
-    dead = set(
-        doing.filter(cluster__beat_at__lt=heard).values_list("queue_row", flat=True)
-    )
-    # Also what was taken by a cluster that died before one of its workers began.
+    gone = doing.filter(cluster__beat_at__lt=heard)
+    dead, at_work = _rows(gone), _rows(doing)
+    # Taken by a cluster that died before one of its workers began.
     until = _taken_until(heard)
-    release(
-        row for row in taken if row in dead or (taken[row] < until and row not in alive)
-    )
-    doing.filter(cluster__beat_at__lt=heard).update(queue_row=None, doing="")
+    unbegun = {row for row, lock in taken.items() if lock < until} - at_work
+    release(dead | unbegun)
+    gone.update(queue_row=None, doing="")
+
+
+def _rows(workers: QuerySet[Worker]) -> set[int]:
+    rows = workers.values_list("queue_row", flat=True)
+    return {row for row in rows if row is not None}
 
 
 def _taken_until(moment: datetime) -> datetime:
