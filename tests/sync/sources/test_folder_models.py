@@ -323,6 +323,7 @@ class TestCost:
 
         assert sorted(storage.asked) == sorted(
             [
+                "Changelog",  # the size of the log
                 "Changelog/changelog.info",
                 "Changelog/Synapse.log",
                 "",
