@@ -9,11 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 from uuid import uuid4
 
 import psutil
+import psycopg
+from django.db import DatabaseError, InterfaceError, connection
 from psycopg import sql
 
 from sync.models import Cluster, Heartbeat, SyncTable, Worker
@@ -40,6 +43,19 @@ def eventually(
             raise AssertionError(what if isinstance(what, str) else what())
         time.sleep(0.05)
     return found
+
+
+def patiently(check: Callable[[], Found]) -> Callable[[], Found | None]:
+    """Return a check that finds nothing while the database does not answer."""
+
+    def patient() -> Found | None:
+        try:
+            return check()
+        except (DatabaseError, InterfaceError, psycopg.Error):
+            connection.close()
+            return None
+
+    return patient
 
 
 class QCluster:
@@ -192,6 +208,28 @@ def slow_down(table: SyncTable, seconds: float) -> None:
 def speed_up(table: SyncTable) -> None:
     """Undo ``slow_down``; waits for a load that runs."""
     run_sql(sql.SQL("DROP TRIGGER slow ON {}").format(table.target().relation))
+
+
+def let_go(*tables: SyncTable) -> None:
+    """Undo ``slow_down`` whatever sleeps: such loads are ended for it.
+
+    Another one may begin meanwhile, or PostgreSQL not be back yet.
+    """
+    for table in tables:
+        drop = sql.SQL("DROP TRIGGER IF EXISTS slow ON {}")
+        statement = drop.format(table.target().relation)
+        eventually(patiently(partial(_let_go, statement)), situation)
+
+
+def _let_go(drop: sql.Composed) -> bool:
+    run_sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    )
+    run_sql("SET lock_timeout = '1s'")
+    run_sql(drop)
+    run_sql("RESET lock_timeout")
+    return True
 
 
 def situation() -> str:

@@ -44,6 +44,11 @@ class Control:
         """Whether ``cancel`` was called."""
         return self._cancelled.is_set()
 
+    @property
+    def waits_for_database(self) -> bool:
+        """Whether a load whose database is away shall wait for it, however long."""
+        return False
+
     def check(self) -> None:
         """Raise ``Cancelled`` once somebody asked to stop."""
         if self.cancelled:

@@ -6,6 +6,7 @@ leaves the table at a partition's end and the rest of its backlog pending.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -255,16 +256,17 @@ def record_unexpected(table: SyncTable, error: Exception) -> None:
 def _take_back(table: SyncTable, rows: ProgressQuerySet, control: Control) -> None:
     """Undo the attempt of rows that are not to blame.
 
-    Waits a little for a database that went away: an attempt that nobody takes back
-    counts as a loader that was killed.
+    Waits for a database that went away, a little or as long as ``control`` likes: an
+    attempt that nobody takes back counts as a loader that was killed.
     """
     control.rolled_back(table.pk)
-    for tries in range(TAKE_BACK_TRIES, 0, -1):
+    for tries in itertools.count(1):
         try:
             with database_errors(table.label):
                 rows.take_back_attempt()
         except TargetError as error:
-            if tries == 1 or not is_database_down(error):
+            enough = tries >= TAKE_BACK_TRIES and not control.waits_for_database
+            if enough or not is_database_down(error):
                 raise
             time.sleep(TAKE_BACK_SECONDS)
         else:

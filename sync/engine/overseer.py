@@ -46,6 +46,11 @@ class Overseer(Control):
         self._done.set()
         self._thread.join()
 
+    @property
+    def waits_for_database(self) -> bool:
+        """A worker has nothing else to do meanwhile, until it shall end."""
+        return not self.cancelled
+
     def _oversee(self) -> None:
         try:
             while not self._done.wait(LOOK_SECONDS):

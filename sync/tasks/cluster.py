@@ -21,7 +21,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, InterfaceError, connection, connections
 from django.utils import timezone
 from django_q.conf import Conf
 from django_q.signals import post_execute_in_worker, post_spawn, pre_execute
@@ -194,12 +194,21 @@ def _begin(task: dict[str, Any], **_: object) -> None:
 
 def _end(**_: object) -> None:
     mine = Worker.objects.filter(cluster_id=IDENTITY, pid=os.getpid())
-    _note(lambda: mine.update(queue_row=None, doing="", since=timezone.now()))
+    if not _note(lambda: mine.update(queue_row=None, doing="", since=timezone.now())):
+        # It would count as busy for ever and get no task any more. What a dead worker
+        # had is freed, and django-q2 starts another one.
+        raise SystemExit(1)
 
 
-def _note(write: Callable[[], object]) -> None:
-    """Write down what a worker does; a database that is away is no reason to die."""
-    try:
-        write()
-    except DatabaseError as error:
-        log.warning("The worker could not be noted: %s", error)
+def _note(write: Callable[[], object]) -> bool:
+    """Write down what a worker does, and say whether that could be done."""
+    for again in (True, False):
+        try:
+            write()
+        except (DatabaseError, InterfaceError) as error:
+            connection.close()  # PostgreSQL was restarted perhaps: a new one will do
+            if not again:
+                log.warning("The worker could not be noted: %s", error)
+        else:
+            return True
+    return False
