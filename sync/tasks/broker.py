@@ -1,4 +1,4 @@
-"""The queue of both clusters: django-q2's tables, that looks at the schedule twice a second.
+"""The queue of both clusters: django-q2's tables, and a beat of half a second.
 
 ``dequeue`` is called several times a second by the cluster's pusher. Beside handing
 out tasks it keeps the schedule, says that the cluster is alive, frees what killed
