@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import latency, memory, report
+from bench import latency, memory, report, slots
 from bench.contenders import ROOT
 from bench.data import MIN_ROWS
 from bench.measure import measure, say
@@ -27,6 +27,7 @@ _EXAMPLES = """Examples:
   python -m bench --repeat 5 --write     and put the table into docs/performance.md
   python -m bench --memory               load 2 GB; fail above 150 MB resident
   python -m bench --latency              from a closed folder to visible rows
+  python -m bench --slots                two clusters poll while all workers load
   python -m bench --profile              which statements the time goes to
 
 """
@@ -56,6 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.latency:
                 text = latency.latency(server, directory, options.latency)
                 _deliver("latency", f"{text} Measured on {where}.", options)
+                return 0
+            if options.slots:
+                text = slots.slots(server, directory, options.slots)
+                _deliver("slots", f"{text} Measured on {where}.", options)
                 return 0
             rows = options.rows or (QUICK_ROWS if options.quick else ROWS)
             if options.profile:
@@ -101,6 +106,14 @@ def _parser() -> argparse.ArgumentParser:
         const=latency.FOLDERS,
         metavar="FOLDERS",
         help="measure the time from a closed folder to visible rows",
+    )
+    mode.add_argument(
+        "--slots",
+        type=_positive,
+        nargs="?",
+        const=slots.MINUTES,
+        metavar="MINUTES",
+        help="look whether each slot has its poll while all workers load",
     )
     mode.add_argument(
         "--profile", action="store_true", help="measure the statements of dvsync"

@@ -48,9 +48,9 @@ def latency(server: Server, directory: Path, folders: int) -> str:
             "DVSYNC_DATA": str(directory / "dvsync"),
             "DVSYNC_POLL_SECONDS": str(POLL_SECONDS),
         }
-        _manage(environment, "createsync", SYNC, str(export.directory))
-        _manage(environment, "syncnow", SYNC)
-        with _clusters(environment):
+        manage(environment, "createsync", SYNC, str(export.directory))
+        manage(environment, "syncnow", SYNC)
+        with clusters(environment, "poll", "sync"):
             seconds = [_one(server, export, n + 1, folders) for n in range(folders)]
     return _report(seconds)
 
@@ -86,7 +86,8 @@ def _one(server: Server, export: SampleExport, number: int, folders: int) -> flo
     return seconds
 
 
-def _manage(environment: Mapping[str, str], *words: str) -> None:
+def manage(environment: Mapping[str, str], *words: str) -> None:
+    """Run a command of dvsync that must succeed."""
     command = [sys.executable, "manage.py", *words]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
@@ -96,21 +97,21 @@ def _manage(environment: Mapping[str, str], *words: str) -> None:
 
 
 @contextmanager
-def _clusters(environment: Mapping[str, str]) -> Iterator[None]:
-    """Run a cluster of polls and one of loads."""
-    clusters = [
+def clusters(environment: Mapping[str, str], *queues: str) -> Iterator[None]:
+    """Run a cluster for each of these queues."""
+    running = [
         subprocess.Popen(
             [sys.executable, "manage.py", "qcluster"],
             cwd=ROOT,
             env={**environment, "Q_CLUSTER_NAME": queue},
             start_new_session=True,
         )
-        for queue in ("poll", "sync")
+        for queue in queues
     ]
     try:
         yield
     finally:
-        for cluster in clusters:
+        for cluster in running:
             cluster.send_signal(signal.SIGTERM)
-        for cluster in clusters:
+        for cluster in running:
             cluster.wait(60)

@@ -118,11 +118,16 @@ def make_migrated(directory: Path) -> Path:
     return server.home
 
 
+def copy_into(data_dir: Path, migrated: Path) -> None:
+    """Give a data directory a copy of a migrated server that is stopped."""
+    subprocess.run(["cp", "-a", migrated, data_dir / "postgres"], check=True)
+
+
 @contextmanager
 def own_server(migrated: Path, directory: Path | None = None) -> Iterator[OwnServer]:
     """Run a copy of a migrated server, which is the one of this process meanwhile."""
     server = OwnServer(directory or new_directory())
-    subprocess.run(["cp", "-a", migrated, server.data_dir / "postgres"], check=True)
+    copy_into(server.data_dir, migrated)
     try:
         server.start()
         with server.as_ours():
