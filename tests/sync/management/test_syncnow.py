@@ -416,7 +416,7 @@ def test_ctrl_c_rolls_back_and_ends_in_130(export: Export) -> None:
     assert (row.copy_status, row.attempts) == (0, 0)
     speed_up(export.entity("account"))
     assert sync()[0] == 0
-    assert len(export.rows("account", "id")) == 60_000
+    assert len(export.rows("account", "id")) == 1
 
 
 def test_an_unreachable_database_ends_in_5() -> None:

@@ -141,7 +141,7 @@ def failed(export: Export, table: str) -> bool:
 
 @pytest.mark.fault(
     "F70",
-    injected=f"{COMMANDS} syncnow processes at once, beside the service",
+    injected="twenty syncnow processes at once, beside the service",
     outcome="everything applied once; no deadlock, no command fails",
 )
 def test_twenty_commands_and_the_service_load_everything_once(
