@@ -175,6 +175,10 @@ PROBLEMS: dict[str, Problem] = {
 }
 
 
+# Their messages quote what is in a row.
+_QUOTING = frozenset({"bad_row", "bad_value", "bad_encoding"})
+
+
 class SyncError(Exception):
     """An error with a code of the catalogue, a message, a place and a remedy.
 
@@ -234,3 +238,11 @@ class TargetError(SyncError):
 
 class Cancelled(Exception):
     """The work was given up on request; everything of it was rolled back."""
+
+
+def discreet(error: SyncError) -> str:
+    """Return an error for a log, which shall hold no value of a row."""
+    if error.code not in _QUOTING:
+        return str(error)
+    place = f" ({error.where})" if error.where else ""
+    return f"A row does not fit: {error.code}{place}"

@@ -17,6 +17,7 @@ from uuid import uuid4
 import psutil
 import psycopg
 from django.db import DatabaseError, InterfaceError, connection
+from django.db.models import F
 from psycopg import sql
 
 from sync.models import Cluster, Heartbeat, SyncTable, Worker
@@ -185,7 +186,7 @@ def next_poll() -> None:
     count = next(iter(before), 0)
     eventually(
         lambda: Heartbeat.objects.filter(
-            polls__gt=count, finished_at__isnull=False
+            polls__gt=count, finished_at__gte=F("beat_at")
         ).exists(),
         "there was no poll",
     )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import connection
 
 from sync.engine.alerts import Alarm, deliver, review
 from sync.engine.overview import Overview, TableStatus, overview
 from sync.engine.states import State
-from sync.errors import PROBLEMS
+from sync.errors import PROBLEMS, SyncError, discreet
 from sync.models import Incident, SyncConfig
 
+Known = Mapping[tuple[int, str], Incident]
 # One failure may be a blip, which the next attempt heals.
 ATTEMPTS_BEFORE_ALARM = 2
 FAILING_BEFORE_ALARM = timedelta(minutes=1)
@@ -32,19 +34,28 @@ def look_after_alerts() -> None:
         cursor.execute(_ANYTHING)
         row = cursor.fetchone()
     if row and row[0]:
-        review(alarms_of(overview()))
+        known = {
+            (incident.config_id, incident.table_name): incident
+            for incident in Incident.objects.filter(closed_at=None)
+        }
+        review(alarms_of(overview(), known))
         deliver()
 
 
-def alarms_of(found: Overview) -> Iterator[Alarm]:
-    """Say what is wrong with the syncs and tables that are not paused."""
+def alarms_of(found: Overview, known: Known) -> Iterator[Alarm]:
+    """Say what is wrong with the syncs and tables that are not paused.
+
+    ``known`` are the incidents that are open now: one ends only when the table was
+    loaded since, or has nothing left to load.
+    """
     for sync in found.syncs:
         if sync.config.paused:
             continue
         if alarm := _of_sync(sync.config, found.at):
             yield alarm
         for table in sync.tables:
-            if alarm := _of_table(table):
+            before = known.get((table.table.config_id, table.table.entity))
+            if alarm := _of_table(table, found.at) or _unhealed(table, before):
                 yield alarm
 
 
@@ -68,9 +79,19 @@ def _of_sync(config: SyncConfig, now: datetime) -> Alarm | None:
     )
 
 
-def _of_table(status: TableStatus) -> Alarm | None:
+def _unhealed(status: TableStatus, before: Incident | None) -> Alarm | None:
+    if before is None or status.state is State.PAUSED or not status.backlog.first:
+        return None
+    loaded = status.table.last_loaded_at
+    if loaded and loaded > before.opened_at:
+        return None
+    texts = (before.code, before.message, before.where, before.remedy)
+    return Alarm(before.config_id, before.table_name, before.kind, *texts)
+
+
+def _of_table(status: TableStatus, now: datetime) -> Alarm | None:
     verdict, error = status.verdict, status.verdict.error
-    kind = _kind(status)
+    kind = _kind(status, now)
     if kind is None:
         return None
     if kind == Incident.Kind.LATE or error is None:
@@ -79,15 +100,20 @@ def _of_table(status: TableStatus) -> Alarm | None:
         waits = f"{first.partition} is not applied yet" if first else verdict.reason
         late = kind == Incident.Kind.LATE
         return _alarm(status, kind, "", waits if late else verdict.reason, "")
-    return _alarm(status, kind, error.code, error.message, error.where)
+    told = SyncError(error.code, error.message) if error.code in PROBLEMS else None
+    message = discreet(told) if told else error.message
+    return _alarm(status, kind, error.code, message, error.where)
 
 
-def _kind(status: TableStatus) -> Incident.Kind | None:
+def _kind(status: TableStatus, now: datetime) -> Incident.Kind | None:
     first = status.backlog.first
     if status.state is State.ACTION_REQUIRED:
         return Incident.Kind.ACTION_REQUIRED
     if status.state is State.LATE:
-        return Incident.Kind.LATE
+        # dvsync itself may have come late, and the workers need their chance.
+        found = first.found_at if first else None
+        late = found is None or (now - found).total_seconds() > settings.LATE_SECONDS
+        return Incident.Kind.LATE if late else None
     if status.state is not State.FAILING:
         return None
     attempts = first.attempts if first and first.error else ATTEMPTS_BEFORE_ALARM

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict
+import time
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -20,8 +21,20 @@ if TYPE_CHECKING:
 CHANNEL = "dvsync"
 # PostgreSQL takes less than 8,000 bytes; a letter may need 12 of them in JSON.
 LONGEST_NAME = 200
+# A receiver that failed is left alone for so long.
+SILENT_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Silence:
+    """Until when, of time.monotonic(), nothing is posted from this process."""
+
+    until: float = 0.0
+
+
+_silent = _Silence()
 
 
 def announce(table: SyncTable, partition: str) -> None:
@@ -53,6 +66,8 @@ def tell(table: SyncTable, result: LoadResult) -> None:
     """
     if not settings.LOAD_WEBHOOK_URL or not result.partitions:
         return
+    if time.monotonic() < _silent.until:
+        return
     content = document(
         "load",
         sync=table.config.name,
@@ -68,4 +83,6 @@ def tell(table: SyncTable, result: LoadResult) -> None:
     try:
         post(settings.LOAD_WEBHOOK_URL, content, settings.WEBHOOK_SECRET)
     except WebhookError as error:
+        # Not with every load: each would wait for it.
+        _silent.until = time.monotonic() + SILENT_SECONDS
         logger.warning("The load of %s was not told: %s", table.label, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -43,12 +44,13 @@ class Poll:
 
     ``due`` are the tables with a backlog, ``waiting`` the folders that are closed
     but not complete, with the reason. ``failures`` are tables without a backlog
-    whose target could not be made.
+    whose target could not be made. ``quiet`` says that nothing came or went.
     """
 
     due: list[SyncTable] = field(default_factory=list)
     waiting: list[tuple[str, str]] = field(default_factory=list)
     problem: SourceError | None = None
+    quiet: bool = False
     failures: list[tuple[SyncTable, TargetError]] = field(default_factory=list)
 
 
@@ -75,16 +77,18 @@ def look_once(
     config: SyncConfig,
     source: SynapseLink | None = None,
     seconds: float = math.inf,
+    files: float = math.inf,
 ) -> Poll:
     """Look at the export once: record what is new and create its tables.
 
-    Cheap when nothing came or went. After so many ``seconds`` no further partition is
-    looked into; the next look goes on. The result tells no due tables. Raises
+    Cheap when nothing came or went. After so many ``seconds`` or tables with ``files``
+    no further partition is looked into, and no further table is altered; the next
+    look goes on. The result tells no due tables. Raises
     ``SourceError`` when the export as a whole cannot be read, and ``TargetError``
     when the database cannot be reached.
     """
     try:
-        poll = _look_once(config, source or source_of(config), seconds)
+        poll = _look_once(config, source or source_of(config), seconds, files)
     except SourceError as error:
         _record_problem(config, error)
         raise
@@ -105,19 +109,21 @@ def _record_problem(config: SyncConfig, problem: SourceError | None) -> None:
         config.record_problem(problem)
 
 
-def _look_once(config: SyncConfig, source: SynapseLink, seconds: float) -> Poll:
+def _look_once(
+    config: SyncConfig, source: SynapseLink, seconds: float, files: float
+) -> Poll:
     with database_errors():
         listing = source.listing()
         if config.is_settled(listing.state) and not config.error_code:
             config.record_check(listing.marker)
-            return Poll()
-        discovery = look(config, source, listing, seconds)
+            return Poll(quiet=True)
+        discovery = look(config, source, listing, seconds, files)
         faultpoints.reach("discovered")
         with transaction.atomic():
             record(config, discovery)
             faultpoints.reach("discovery_recorded")
         poll = Poll(problem=discovery.problem)
-        made = _create_tables(config, discovery, poll)
+        made = _create_tables(config, discovery, poll, seconds)
         config.record_settled(listing.state if made and not needs_looks(config) else "")
     return poll
 
@@ -127,9 +133,10 @@ def look(
     source: SynapseLink,
     listing: Listing | None = None,
     seconds: float = math.inf,
+    files: float = math.inf,
 ) -> Discovery:
     """Read what is new in the export; writes nothing."""
-    discovery = source.discover(settled(config), listing, seconds)
+    discovery = source.discover(settled(config), listing, seconds, files)
     before, now = folder_time(config.marker), folder_time(discovery.marker)
     if before and now and now < before:
         raise SourceError(
@@ -263,24 +270,26 @@ def _entities(partitions: Iterable[Partition]) -> dict[str, Entity]:
     return found
 
 
-def _create_tables(config: SyncConfig, discovery: Discovery, poll: Poll) -> bool:
+def _create_tables(
+    config: SyncConfig, discovery: Discovery, poll: Poll, seconds: float
+) -> bool:
     """Give each selected table its target, also when it has no rows.
 
     A table with a backlog begins as its oldest new folder describes it; its loads
-    add the later columns. Says whether all are there.
+    add the later columns. Says whether all are there. Tables that somebody locked
+    before have their turn last, and what ``seconds`` did not suffice for the next time.
     """
+    end = time.monotonic() + seconds
     behind = _behind(config)
     made = discovery.problem is None and not discovery.cut_short
     oldest = _entities(
         p for p in discovery.partitions if p.state is PartitionState.READY
     )
-    for table in selected_tables(config):
-        has_backlog = table.entity in behind
-        entity = oldest.get(table.entity) if has_backlog else newest_entity(table)
-        if entity is None or (has_backlog and table.columns):
-            continue
-        known = {attribute for attribute, *_ in table.columns}
-        if all(attribute.name in known for attribute in entity.attributes):
+    for table in sorted(selected_tables(config), key=lambda t: t.error_code != ""):
+        if time.monotonic() > end:
+            return False
+        entity = _to_make(table, oldest, has_backlog=table.entity in behind)
+        if entity is None:
             continue
         try:
             ensure_table(table, entity)
@@ -288,12 +297,25 @@ def _create_tables(config: SyncConfig, discovery: Discovery, poll: Poll) -> bool
             made = False  # the load that holds the table leaves it as it must be
         except TargetError as error:
             made = False
-            if not has_backlog:  # else its load meets the error and records it
+            if table.entity not in behind:  # else its load meets and records it
                 poll.failures.append((table, error))
                 table.record_problem(error)
         else:
             table.record_problem(None)
     return made
+
+
+def _to_make(
+    table: SyncTable, oldest: dict[str, Entity], *, has_backlog: bool
+) -> Entity | None:
+    """Return the entity as which a target must be made or extended, if it must."""
+    entity = oldest.get(table.entity) if has_backlog else newest_entity(table)
+    if entity is None or (has_backlog and table.columns):
+        return None
+    known = {attribute for attribute, *_ in table.columns}
+    if all(attribute.name in known for attribute in entity.attributes):
+        return None
+    return entity
 
 
 def _waiting(config: SyncConfig) -> list[tuple[str, str]]:

@@ -250,6 +250,8 @@ def record_unexpected(table: SyncTable, error: Exception) -> None:
         message = f"Unexpected {type(error).__name__}: {error}"
         failure = PartitionError(row, SyncError("internal_error", message))
         with database_errors(table.label):
+            if not row.was_killed:  # it came before the attempt was counted
+                table.progress.filter(pk=row.pk).begin_attempt()
             _record_failure(table, failure)
 
 

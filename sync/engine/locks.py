@@ -21,6 +21,10 @@ class Namespace(IntEnum):
     POLL = 1_685_484_401
 
 
+# So long a lock is held that nobody gives back.
+HELD_SECONDS = 90
+
+
 class BusyError(Exception):
     """Another session holds the lock."""
 
@@ -51,11 +55,14 @@ def exclusive(namespace: Namespace, number: int) -> Iterator[None]:
     try:
         other.set_autocommit(False)
         with other.cursor() as cursor:
+            # A holder that stands still, or whose host is gone, loses the lock.
             cursor.execute(
-                "SELECT pg_try_advisory_xact_lock(%s, %s)", [namespace, number]
+                "SELECT set_config('idle_in_transaction_session_timeout', %s, true), "
+                "pg_try_advisory_xact_lock(%s, %s)",
+                [f"{HELD_SECONDS}s", namespace, number],
             )
             row = cursor.fetchone()
-        if not row or not row[0]:
+        if not row or not row[1]:
             raise BusyError
         yield
     finally:

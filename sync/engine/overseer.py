@@ -14,6 +14,7 @@ from sync.engine.control import Control
 from sync.models import SyncTable
 
 LOOK_SECONDS = 1.0
+JOIN_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +43,9 @@ class Overseer(Control):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Look no more."""
+        """Look no more; a look that hangs in the network is left alone."""
         self._done.set()
-        self._thread.join()
+        self._thread.join(JOIN_SECONDS)
 
     @property
     def waits_for_database(self) -> bool:

@@ -1,40 +1,56 @@
-"""One look at every export: what a poll does before loads are enqueued."""
+"""Looking at every export in turn: what a poll does."""
 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Iterator
+
+from django.db.models import F
 
 from sync.engine.discovery import look_once
 from sync.engine.session import is_database_down
 from sync.errors import SyncError
 from sync.models import SyncConfig
 
-# An export with thousands of folders is taken note of in several polls.
-LOOK_SECONDS = 15.0
+# A poll shall end before the next one. An export with thousands of folders is taken
+# note of in several polls; exports that had no turn in one have it in the next.
+ROUND_SECONDS = 15.0
+LOOK_SECONDS = 5.0
+LOOK_FILES = 5_000
 
 log = logging.getLogger(__name__)
 
 
-def look_at_all() -> int:
-    """Look at every export that is not paused and return how many could be read.
+def look_in_turn() -> Iterator[SyncConfig]:
+    """Look at the exports that are not paused; yield those in which something is new.
 
-    What is wrong with one is recorded there and keeps no other from being read.
-    Raises ``TargetError`` when the database cannot be reached.
+    Those that were not looked at for the longest time come first. What is wrong with
+    one is recorded there and keeps no other from being read. Raises ``TargetError``
+    when the database cannot be reached.
     """
-    read = 0
-    for config in SyncConfig.objects.filter(paused=False):
-        before = config.error_code
-        try:
-            look_once(config, seconds=LOOK_SECONDS)
-        except SyncError as error:
-            if is_database_down(error):
-                raise
-            if error.code != before:  # not with every poll
-                log.warning("%s", error, extra={"sync": config.name})
-        except Exception as error:
-            log.exception("The poll ended unexpectedly", extra={"sync": config.name})
-            message = f"Unexpected {type(error).__name__}: {error}"
-            config.record_problem(SyncError("internal_error", message))
-        else:
-            read += 1
-    return read
+    end = time.monotonic() + ROUND_SECONDS
+    configs = SyncConfig.objects.filter(paused=False)
+    for config in configs.order_by(F("checked_at").asc(nulls_first=True), "pk"):
+        if time.monotonic() > end:
+            log.info("The other exports have their turn with the next poll")
+            return
+        if _look(config):
+            yield config
+
+
+def _look(config: SyncConfig) -> bool:
+    """Look at one export and say whether there was anything new."""
+    before = config.error_code
+    try:
+        return not look_once(config, seconds=LOOK_SECONDS, files=LOOK_FILES).quiet
+    except SyncError as error:
+        if is_database_down(error):
+            raise
+        if error.code != before:  # not with every poll
+            log.warning("%s", error, extra={"sync": config.name})
+    except Exception as error:
+        log.exception("The look ended unexpectedly", extra={"sync": config.name})
+        message = f"Unexpected {type(error).__name__}: {error}"
+        config.record_problem(SyncError("internal_error", message))
+    return False

@@ -82,9 +82,9 @@ def service_status() -> ServiceStatus:
         busy=Count("workers", filter=Q(workers__queue_row__isnull=False)),
     )
     return ServiceStatus(
-        age=_since(heartbeat.beat_at, now) if heartbeat else None,
+        age=_since(heartbeat.seen_at, now) if heartbeat else None,
         polls=heartbeat.polls if heartbeat else 0,
-        polled_at=heartbeat.beat_at if heartbeat else None,
+        polled_at=heartbeat.seen_at if heartbeat else None,
         clusters=tuple(
             ClusterStatus(c.queue, c.host, c.pid, _since(c.beat_at, now), seen, busy)
             for c in clusters
@@ -100,14 +100,19 @@ def readiness() -> Readiness:
     """
     try:
         with database_errors():
-            applied = set(MigrationRecorder(connection).applied_migrations())
-            if not _newest_migrations() <= applied:
+            if not is_migrated():
                 return Readiness(database=True)
             age = Heartbeat.age()
     except TargetError:
         return Readiness()
     beats = age is not None and age <= HEARTBEAT_STALE_AFTER
     return Readiness(database=True, migrations=True, heartbeat=beats, age=age)
+
+
+def is_migrated() -> bool:
+    """Say whether all tables of this version are made."""
+    applied = set(MigrationRecorder(connection).applied_migrations())
+    return applied >= _newest_migrations()
 
 
 @cache

@@ -10,7 +10,6 @@ from typing import cast
 import psycopg
 from django.db import DatabaseError, InterfaceError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.migrations.executor import MigrationExecutor
 from psycopg import Cursor
 
 from sync.errors import TargetError
@@ -67,12 +66,6 @@ def prepare_session(cursor: Cursor[tuple[object, ...]]) -> None:
         "('lock_timeout', %s)) AS setting (name, value)",
         [LOCK_TIMEOUT],
     )
-
-
-def pending_migrations() -> bool:
-    """Say whether tables of this version are not made yet."""
-    executor = MigrationExecutor(connection)
-    return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
 
 def server_start() -> datetime:

@@ -22,7 +22,7 @@ class Heartbeat(models.Model):
     beat_at = models.DateTimeField(help_text="When the last poll began.")
     slot = models.DateTimeField(help_text="The time for which it was planned.")
     finished_at = models.DateTimeField(
-        null=True, help_text="When it ended; empty while it runs."
+        null=True, help_text="When the last one that came to its end did so."
     )
     polls = models.BigIntegerField(default=0, help_text="How many there were.")
 
@@ -43,7 +43,7 @@ class Heartbeat(models.Model):
         # One far ahead was written when the clock was wrong.
         far = now + FAR_AHEAD
         earlier = cls.objects.filter(Q(slot__lt=slot) | Q(slot__gt=far), name=cls.POLL)
-        changes = {"beat_at": now, "slot": slot, "finished_at": None}
+        changes = {"beat_at": now, "slot": slot}
         return bool(earlier.update(polls=F("polls") + 1, **changes))
 
     @classmethod
@@ -53,9 +53,17 @@ class Heartbeat(models.Model):
 
     @classmethod
     def age(cls) -> timedelta | None:
-        """Return how long ago the last poll began, None when there never was one."""
+        """Return how long ago a poll came to its end, None when none ever did.
+
+        Of the very first one its beginning counts.
+        """
         row = cls.objects.filter(name=cls.POLL).first()
-        return timezone.now() - row.beat_at if row else None
+        return timezone.now() - row.seen_at if row else None
+
+    @property
+    def seen_at(self) -> datetime:
+        """When the service last did its work."""
+        return self.finished_at or self.beat_at
 
 
 class Cluster(models.Model):

@@ -106,11 +106,13 @@ class Source(Protocol):
         known: Collection[str],
         listing: Listing | None = None,
         seconds: float = math.inf,
+        files: float = math.inf,
     ) -> Discovery:
         """Look for complete partitions whose names are not in ``known``.
 
         ``listing`` is one that was made just now, if there is one. After so many
-        ``seconds`` no further partition is looked into; one is in any case.
+        ``seconds``, or tables with ``files``, no further partition is looked into; one
+        is in any case.
         """
         ...
 

@@ -103,12 +103,13 @@ class SynapseLink:
         known: Collection[str],
         listing: Listing | None = None,
         seconds: float = math.inf,
+        files: float = math.inf,
     ) -> Discovery:
         """Look for complete folders whose names are not in ``known``, in time order.
 
         The folders are listed before their files. After a folder that waits every
-        later one waits too. After so many ``seconds`` no further folder is looked
-        into; one is in any case.
+        later one waits too. After so many ``seconds``, or tables with ``files``,
+        no further folder is looked into; one is in any case.
         """
         end = time.monotonic() + seconds
         listing = listing or self.listing()
@@ -124,7 +125,9 @@ class SynapseLink:
         for name, successor in zip(closed, following, strict=False):
             if name in known:
                 continue
-            if found and time.monotonic() > end:
+            tables = sum(len(partition.files) for partition in found[-1:])
+            files -= tables
+            if found and (files <= 0 or time.monotonic() > end):
                 cut_short = True
                 break
             closed_at = min(successor, open_since)

@@ -45,6 +45,7 @@ def from_postgres(error: psycopg.Error, where: str = "") -> TargetError:
     # libpq writes several lines.
     said = error.diag.message_primary or " ".join(str(error).split())
     said = said or type(error).__name__
-    if error.diag.message_detail:
+    # The detail of a broken constraint is the row; the message names the constraint.
+    if error.diag.message_detail and not (state or "").startswith("23"):
         said = f"{said} ({error.diag.message_detail[:300]})"
     return TargetError(code, f"PostgreSQL says: {said}", where=where)

@@ -27,6 +27,7 @@ BEAT_SECONDS = 5.0
 # A task that no idle worker took over so many beats never reaches one: a worker that
 # was killed while it waited has taken the lock of the local queue with it.
 BEATS_UNTIL_HUNG = 4
+BEATS_UNTIL_FORCE = 12
 
 log = logging.getLogger(__name__)
 
@@ -67,21 +68,34 @@ class ServiceBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
         if Conf.SCHEDULER:
             keep_schedule()
         self._handed = {row: beats + 1 for row, beats in self._handed.items()}
-        if max(self._handed.values(), default=0) > BEATS_UNTIL_HUNG:
-            log.error("The workers get no tasks any more: the cluster starts again")
-            os.kill(cluster.MAIN, signal.SIGTERM)
+        if (beats := max(self._handed.values(), default=0)) > BEATS_UNTIL_HUNG:
+            _end_cluster(by_force=beats > BEATS_UNTIL_FORCE)
 
     def _has_free_worker(self) -> bool:
-        busy = set(
-            Worker.objects.filter(
-                cluster_id=cluster.IDENTITY, queue_row__isnull=False
-            ).values_list("queue_row", flat=True)
-        )
+        busy = _busy_rows()
         if self._handed:
             mine = self.get_connection().filter(pk__in=list(self._handed))
             waiting = set(mine.values_list("pk", flat=True)) - busy
             self._handed = {row: self._handed[row] for row in waiting}
         return len(busy) + len(self._handed) < int(Conf.WORKERS)
+
+
+def _end_cluster(*, by_force: bool) -> None:
+    """End this cluster, to be started again.
+
+    Loads that run are stopped in order. Without any there is nothing to wait for:
+    django-q2 would wait for the queue that hangs.
+    """
+    log.error("The workers get no tasks any more: the cluster starts again")
+    kind = signal.SIGTERM if _busy_rows() and not by_force else signal.SIGKILL
+    os.kill(cluster.MAIN, kind)
+
+
+def _busy_rows() -> set[int]:
+    """Return the rows of the queue on which this cluster's workers are at work."""
+    mine = Worker.objects.filter(cluster_id=cluster.IDENTITY)
+    rows = mine.exclude(queue_row=None).values_list("queue_row", flat=True)
+    return {row for row in rows if row is not None}
 
 
 def _free_what_the_dead_had() -> None:

@@ -18,17 +18,20 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connection, connections
 from django.utils import timezone
 from django_q.conf import Conf
-from django_q.signals import post_execute_in_worker, post_spawn, pre_execute
+from django_q.models import OrmQ
+from django_q.signals import post_spawn, pre_execute
 
-from sync.engine.session import database_errors, pending_migrations
+from sync.engine.service import is_migrated
+from sync.engine.session import database_errors
 from sync.errors import TargetError
-from sync.models import Cluster, Worker
+from sync.models import CLUSTER_DEAD_AFTER, Cluster, Worker
 
 # Loads are interrupted and roll back meanwhile; then the cluster is ended by force.
 GRACE_SECONDS = 20
@@ -65,7 +68,6 @@ def run() -> int:
     _leave_no_orphans()
     post_spawn.connect(_enlist)
     pre_execute.connect(_begin)
-    post_execute_in_worker.connect(_end)
     cluster = QCluster()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop(cluster.sig_handler))
@@ -86,6 +88,8 @@ def _stop(handler: Handler) -> Handler:
     def stop(number: int, frame: FrameType | None) -> None:
         if os.getpid() != MAIN:  # just forked, before it set a handler of its own
             os._exit(1)
+        if stopping():  # asked again, which must not lengthen the grace
+            return
         _stopping[0] = 1
         # django-q2 waits without a limit, and for ever when a killed process took a
         # lock of its queues with it.
@@ -118,7 +122,7 @@ def _await_database() -> None:
 def _problem() -> str | None:
     try:
         with database_errors():
-            if pending_migrations():
+            if not is_migrated():
                 return "the database is not migrated (manage.py migrate)"
     except TargetError as error:
         return str(error)
@@ -126,9 +130,13 @@ def _problem() -> str | None:
 
 
 def _register() -> None:
-    """Make the cluster known, and forget those of this host that are gone."""
+    """Make the cluster known, and forget those of this host that are gone.
+
+    One that spoke lately may live in another container with the same name of the host.
+    """
+    silent = timezone.now() - CLUSTER_DEAD_AFTER
     host = socket.gethostname()
-    for other in Cluster.objects.filter(host=host):
+    for other in Cluster.objects.filter(host=host, beat_at__lt=silent):
         if not is_alive(other.pid):
             other.delete()
     beat()
@@ -149,14 +157,19 @@ def beat() -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Say whether a process of this host is there."""
+    """Say whether a process of this host is there, and is not a zombie."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         pass
-    return True
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:  # no such files on this system, or it has just ended
+        return sys.platform != "linux"
+    # After the program's name, in brackets, which may hold anything.
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def _leave_no_orphans() -> None:
@@ -192,9 +205,21 @@ def _begin(task: dict[str, Any], **_: object) -> None:
     )
 
 
-def _end(**_: object) -> None:
+def end_of_task() -> None:
+    """Note that the task of this worker is done, whatever became of it.
+
+    To be called by the task itself: afterwards django-q2 holds a lock that the
+    sentinel waits for, and a worker that is killed with it stops the whole cluster.
+    """
     mine = Worker.objects.filter(cluster_id=IDENTITY, pid=os.getpid())
-    if not _note(lambda: mine.update(queue_row=None, doing="", since=timezone.now())):
+    row = mine.values("queue_row")
+
+    def write() -> None:
+        # Not left to the monitor, which may hang when another one was killed.
+        OrmQ.objects.filter(pk__in=row).delete()
+        mine.update(queue_row=None, doing="", since=timezone.now())
+
+    if not _note(write):
         # It would count as busy for ever and get no task any more. What a dead worker
         # had is freed, and django-q2 starts another one.
         raise SystemExit(1)

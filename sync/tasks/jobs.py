@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import wraps
+from typing import TypeVar
 
 from django.conf import settings
 from django.utils import timezone
@@ -15,18 +18,34 @@ from sync.engine.load import LoadResult, record_unexpected, sync_table
 from sync.engine.locks import BusyError, Namespace, exclusive
 from sync.engine.overseer import Overseer
 from sync.engine.retention import prune
-from sync.engine.rounds import look_at_all
+from sync.engine.rounds import look_in_turn
 from sync.engine.words import plural
-from sync.errors import Cancelled, SyncError
+from sync.errors import Cancelled, SyncError, discreet
 from sync.models import Heartbeat, SyncTable
 from sync.tasks import cluster, queue
 
 # The minute and second of every hour in which old records go.
 PRUNE_AT = (7, 0)
 
+Argument = TypeVar("Argument")
+
 log = logging.getLogger(__name__)
 
 
+def _task(work: Callable[[Argument], None]) -> Callable[[Argument], None]:
+    """Let a task say when it is done."""
+
+    @wraps(work)
+    def task(argument: Argument) -> None:
+        try:
+            work(argument)
+        finally:
+            cluster.end_of_task()
+
+    return task
+
+
+@_task
 def poll(slot: str) -> None:
     """Look at every export and enqueue a load for each table that is due.
 
@@ -48,14 +67,15 @@ def poll(slot: str) -> None:
 
 def _poll(planned: datetime) -> None:
     queue.release_abandoned()
-    look_at_all()
-    for table in queue.enqueue(due_tables()):
-        log.debug("A load of %s is due", table.label)
+    queue.enqueue(due_tables())
+    for _ in look_in_turn():  # what one export brought does not wait for the others
+        queue.enqueue(due_tables())
     look_after_alerts()
     if (planned.minute, planned.second) == PRUNE_AT:  # every interval has this slot
         prune()
 
 
+@_task
 def load(table_id: int) -> None:
     """Apply the backlog of a table, unless it is halted or gone by now."""
     table = SyncTable.objects.select_related("config").filter(pk=table_id).first()
@@ -68,7 +88,7 @@ def load(table_id: int) -> None:
     except Cancelled:
         log.warning("The load was stopped and rolled back", extra=place)
     except SyncError as error:
-        log.warning("%s", error, extra=place)
+        log.warning("%s", discreet(error), extra=place)
     except Exception as error:
         log.exception("The load ended unexpectedly", extra=place)
         record_unexpected(table, error)
@@ -80,7 +100,7 @@ def load(table_id: int) -> None:
 def _say(table: SyncTable, result: LoadResult) -> None:
     place = {"sync": table.config.name, "table": table.entity}
     if result.error is not None:
-        log.error("%s", result.error, extra=place)
+        log.error("%s", discreet(result.error), extra=place)
     elif result.status == "success":
         rows = result.rows
         log.info(

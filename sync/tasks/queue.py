@@ -13,7 +13,10 @@ from django_q.models import OrmQ
 from django_q.tasks import async_task
 
 from sync.engine.due import DueTable
+from sync.engine.locks import Namespace
+from sync.engine.session import raw_cursor
 from sync.models import CLUSTER_DEAD_AFTER, Worker
+from sync.target.activity import running
 
 QUEUE = "sync"
 LOAD = "sync.tasks.jobs.load"
@@ -25,20 +28,29 @@ def release(rows: Iterable[int]) -> None:
 
 
 def release_abandoned() -> None:
-    """Release what clusters had taken that are gone, whole hosts perhaps."""
+    """Release what clusters had taken that are gone, whole hosts perhaps.
+
+    Not the row of a load that still holds its table's lock: its cluster stood still.
+    """
     now = timezone.now()
     heard = now - CLUSTER_DEAD_AFTER
-    taken = dict(OrmQ.objects.filter(key=QUEUE, lock__gt=now).values_list("pk", "lock"))
+    taken = OrmQ.objects.filter(key=QUEUE, lock__gt=now).in_bulk()
     if not taken:
         return
     doing = Worker.objects.filter(queue_row__in=taken)
-    gone = doing.filter(cluster__beat_at__lt=heard)
-    dead, at_work = _rows(gone), _rows(doing)
+    at_work = _rows(doing.filter(cluster__beat_at__gte=heard))
+    dead = _rows(doing) - at_work
     # Taken by a cluster that died before one of its workers began.
     until = _taken_until(heard)
-    unbegun = {row for row, lock in taken.items() if lock < until} - at_work
-    release(dead | unbegun)
-    gone.update(queue_row=None, doing="")
+    unbegun = {pk for pk, row in taken.items() if row.lock < until} - _rows(doing)
+    locked = running(raw_cursor(), Namespace.TABLE)
+    release(pk for pk in dead | unbegun if table_of(taken[pk]) not in locked)
+
+
+def table_of(row: OrmQ) -> int | None:
+    """Return the table that a row of the queue loads; None when it cannot be read."""
+    args = row.task.get("args")
+    return int(args[0]) if args and row.task.get("func") == LOAD else None
 
 
 def _rows(workers: QuerySet[Worker]) -> set[int]:
@@ -59,9 +71,8 @@ def queued_tables() -> set[int]:
     """
     tables, unreadable = set(), []
     for row in OrmQ.objects.filter(key=QUEUE):
-        args = row.task.get("args")
-        if args and row.task.get("func") == LOAD:
-            tables.add(int(args[0]))
+        if (table := table_of(row)) is not None:
+            tables.add(table)
         elif str(row.task.get("id", "")).startswith("*"):
             unreadable.append(row.pk)
     OrmQ.objects.filter(Q(pk__in=unreadable)).delete()

@@ -12,12 +12,14 @@ import time_machine
 from django.db import connection
 from django.utils import timezone
 from django_q.models import OrmQ
+from psycopg import sql
 
-from sync.engine import overseer, switches
+from sync.engine import overseer, rounds, switches
 from sync.engine.locks import Namespace, exclusive
+from sync.engine.rounds import look_in_turn
 from sync.models import DataSyncProgress, Event, Heartbeat, SyncTable
 from sync.tasks import jobs, queue
-from tests.sync.conftest import Export
+from tests.sync.conftest import Export, run_sql
 
 
 @pytest.fixture(autouse=True)
@@ -193,6 +195,7 @@ def test_a_failure_is_logged_with_its_place(
         "account",
     )
     assert "bad.csv" in record.getMessage()
+    assert "secret value" not in caplog.text
     assert export.entity("account").failures_total == 1
 
 
@@ -206,7 +209,56 @@ def test_a_fault_of_dvsync_in_a_load_is_recorded_and_tried_again(
         load(export, "account")
     [row] = export.progress("account")
     assert (row.copy_status, row.error_code) == (2, "internal_error")
-    assert row.next_attempt_at is not None
+    assert (row.attempts, row.next_attempt_at is not None) == (1, True)
+
+
+def test_a_constraint_that_a_user_made_tells_no_row_in_the_log(
+    export: Export, caplog: pytest.LogCaptureFixture
+) -> None:
+    export.upsert("account", 1, name="first")
+    export.close_folder()
+    export.sync()
+    relation = export.entity("account").target().relation
+    run_sql(
+        sql.SQL("ALTER TABLE {} ADD CONSTRAINT few CHECK (name <> 'topsecret')").format(
+            relation
+        )
+    )
+    export.upsert("account", 2, name="topsecret")
+    export.close_folder()
+    poll()
+    with caplog.at_level(logging.INFO, "sync"):
+        load(export, "account")
+    [*_, row] = export.progress("account")
+    assert "few" in row.error_message
+    assert "topsecret" not in row.error_message
+    assert "topsecret" not in caplog.text
+
+
+def test_the_export_that_waited_longest_is_looked_at_first(
+    make_export: Callable[..., Export],
+) -> None:
+    first, second, third = make_export(), make_export(), make_export()
+    now = timezone.now()
+    for export, minutes in ((first, 1), (second, 2)):
+        export.config.checked_at = now - timedelta(minutes=minutes)
+        export.config.save()
+        export.close_folder()
+    third.close_folder()
+    names = [config.name for config in look_in_turn()]
+    assert names == [third.config.name, second.config.name, first.config.name]
+    assert list(look_in_turn()) == []
+
+
+def test_a_round_ends_in_time_and_the_next_one_goes_on(
+    make_export: Callable[..., Export], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exports = [make_export() for _ in range(3)]
+    monkeypatch.setattr(rounds, "ROUND_SECONDS", -1.0)
+    assert list(look_in_turn()) == []
+    assert [e for e in exports if e.config.partitions.exists()] == []
+    monkeypatch.undo()
+    assert len(list(look_in_turn())) == 3
 
 
 def test_pausing_a_table_rolls_its_load_back(

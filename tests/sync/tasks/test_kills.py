@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 
 from sync.models import Cluster, SyncTable, Worker
 from tests.invariants import check_invariants
@@ -325,6 +327,8 @@ def test_a_killed_cluster_is_forgotten_when_the_next_one_starts(
     assert dead is not None
     loads.main.kill()
     loads.main.wait(10)
+    long_ago = timezone.now() - timedelta(minutes=1)
+    Cluster.objects.filter(pk=dead.pk).update(beat_at=long_ago)
     service.add("sync").ready()
     assert not Cluster.objects.filter(pk=dead.pk).exists()
     assert not Worker.objects.filter(cluster_id=dead.pk).exists()

@@ -10,6 +10,7 @@ from django_q.models import OrmQ
 
 from sync.engine.batch import BATCH_BYTES
 from sync.engine.due import DueTable
+from sync.engine.locks import Namespace, exclusive
 from sync.models import Cluster, Worker
 from sync.tasks.queue import enqueue, queued_tables, release, release_abandoned
 
@@ -89,7 +90,21 @@ def test_what_a_dead_cluster_had_taken_is_released() -> None:
     release_abandoned()
     free = OrmQ.objects.filter(lock__lte=timezone.now())
     assert list(free) == [one]
-    assert Worker.objects.get(queue_row__isnull=False).queue_row == two.pk
+    assert two.pk not in free.values_list("pk", flat=True)
+
+
+def test_a_load_that_still_holds_its_table_is_not_released() -> None:
+    enqueue(small(1))
+    [row] = OrmQ.objects.all()
+    OrmQ.objects.update(lock=timezone.now() + WEEK)
+    worker = workers(1, heard=timedelta(minutes=2)).workers.get()
+    worker.queue_row = row.pk
+    worker.save()
+    with exclusive(Namespace.TABLE, 1):  # its cluster only stands still
+        release_abandoned()
+        assert not OrmQ.objects.filter(lock__lte=timezone.now()).exists()
+    release_abandoned()
+    assert OrmQ.objects.filter(lock__lte=timezone.now()).exists()
 
 
 def test_what_was_taken_and_never_begun_is_released_after_a_while() -> None:
