@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,6 +19,9 @@ from dvsync_site.sample_export import SampleExport
 from tests import processes
 
 DEPLOY = Path(__file__).resolve().parents[2] / "docs" / "deploy"
+needs_embedded = pytest.mark.skipif(
+    not embedded.in_use(), reason="needs the embedded PostgreSQL"
+)
 
 
 def superuser(database: str) -> psycopg.Connection[tuple[object, ...]]:
@@ -30,34 +34,113 @@ def superuser(database: str) -> psycopg.Connection[tuple[object, ...]]:
     )
 
 
-@pytest.fixture
-def granted() -> Iterator[tuple[str, str]]:
-    """Return a database and a role that got what the script gives, by their names."""
-    name = f"grants_{secrets.token_hex(4)}"
-    # The embedded server has a role named dvsync, who may more.
-    script = (DEPLOY / "grants.sql").read_text().replace("dvsync", name)
+def grants(role: str) -> bytes:
+    """Return the script for a role of another name.
+
+    The embedded server has a role named dvsync, who may more.
+    """
+    return (DEPLOY / "grants.sql").read_text().replace("dvsync", role).encode()
+
+
+@contextmanager
+def new_database(name: str) -> Iterator[str]:
+    """Make a database of a hardened server: nothing is everybody's."""
+    identifier = sql.Identifier(name)
     with superuser("postgres") as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
         try:
             with superuser(name) as inside:
-                # A hardened server: nothing is everybody's.
                 for statement in (
                     "REVOKE ALL ON SCHEMA public FROM PUBLIC",
                     f"REVOKE ALL ON DATABASE {name} FROM PUBLIC",
                 ):
                     inside.execute(statement.encode())
-                inside.execute(script.encode())
-            yield name, name
+            yield name
         finally:
             connection.execute(
-                sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-            )
-            connection.execute(
-                sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name))
+                sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier)
             )
 
 
-@pytest.mark.skipif(not embedded.in_use(), reason="needs the embedded PostgreSQL")
+@contextmanager
+def new_roles(*names: str) -> Iterator[None]:
+    """Drop these roles afterwards."""
+    try:
+        yield
+    finally:
+        with superuser("postgres") as connection:
+            for name in names:
+                connection.execute(
+                    sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name))
+                )
+
+
+@pytest.fixture
+def granted() -> Iterator[tuple[str, str]]:
+    """Return a database and a role that got what the script gives, by their names."""
+    name = f"grants_{secrets.token_hex(4)}"
+    with new_roles(name), new_database(name):
+        with superuser(name) as inside:
+            inside.execute(grants(name))
+        yield name, name
+
+
+@needs_embedded
+def test_the_script_may_be_run_again_and_in_a_second_database() -> None:
+    role = f"grants_{secrets.token_hex(4)}"
+    with (
+        new_roles(role),
+        new_database(f"{role}_a") as first,
+        new_database(f"{role}_b") as second,
+    ):
+        for number, database in enumerate((first, first, second)):
+            with superuser(database) as inside:
+                inside.execute(grants(role))
+                if number == 0:
+                    # What was changed since stays.
+                    inside.execute(f"ALTER ROLE {role} CONNECTION LIMIT 7".encode())
+                inside.execute(f"SET ROLE {role}".encode())
+                inside.execute("CREATE SCHEMA sales")
+                inside.execute("CREATE TEMPORARY TABLE staged (id int)")
+                inside.execute("CREATE TABLE public.ours (id int)")
+                inside.execute("DROP SCHEMA sales")
+                inside.execute("DROP TABLE public.ours")
+        with superuser(second) as inside:
+            query = "SELECT rolconnlimit FROM pg_roles WHERE rolname = %s"
+            assert inside.execute(query, [role]).fetchone() == (7,)
+
+
+@needs_embedded
+def test_the_owner_of_the_database_who_may_make_roles_can_run_the_script() -> None:
+    name = f"grants_{secrets.token_hex(4)}"
+    owner = f"{name}_owner"
+    with new_roles(name, owner), new_database(name):
+        with superuser(name) as inside:
+            inside.execute(f"CREATE ROLE {owner} CREATEROLE".encode())
+            inside.execute(f"ALTER DATABASE {name} OWNER TO {owner}".encode())
+            inside.execute(f"SET ROLE {owner}".encode())
+            inside.execute(grants(name))
+
+
+@needs_embedded
+def test_the_script_says_so_when_its_user_may_not_give_the_rights() -> None:
+    name = f"grants_{secrets.token_hex(4)}"
+    stranger = f"{name}_stranger"
+    with new_roles(name, stranger), new_database(name):
+        with superuser(name) as inside:
+            inside.execute(f"CREATE ROLE {stranger} CREATEROLE".encode())
+            # So much that PostgreSQL only warns.
+            for statement in (
+                f"GRANT TEMPORARY ON DATABASE {name} TO {stranger}",
+                f"GRANT USAGE ON SCHEMA public TO {stranger}",
+                f"SET ROLE {stranger}",
+            ):
+                inside.execute(statement.encode())
+            with pytest.raises(psycopg.errors.RaiseException, match="as the owner of"):
+                inside.execute(grants(name))
+
+
+@needs_embedded
 def test_a_role_that_the_script_grants_no_more_can_do_everything(
     granted: tuple[str, str], tmp_path: Path
 ) -> None:
