@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -169,9 +171,42 @@ def test_a_role_that_the_script_grants_no_more_can_do_everything(
         assert row == (len(list(export.expected_rows(export.tables[0]))),)
 
 
-@pytest.mark.parametrize("name", ["web", "poll", "sync"])
+@pytest.mark.parametrize("name", ["-web", "-poll", "-sync", ""])
 def test_the_units_stop_the_first_process_alone_and_start_it_again(name: str) -> None:
-    unit = (DEPLOY / f"dvsync-{name}.service").read_text()
-    for line in ("KillMode=mixed", "Restart=always", "TimeoutStopSec=30"):
+    unit = (DEPLOY / f"dvsync{name}.service").read_text()
+    for line in ("KillMode=mixed", "Restart=always"):
         assert f"\n{line}\n" in unit
-    assert ("Q_CLUSTER_NAME=sync" in unit) == (name == "sync")
+    [limit] = re.findall(r"\nTimeoutStopSec=(\d+)\n", unit)
+    assert int(limit) >= (30 if name else 60)
+    assert ("Q_CLUSTER_NAME=sync" in unit) == (name == "-sync")
+
+
+def test_the_command_for_hosts_with_units_has_their_settings(tmp_path: Path) -> None:
+    unit = (DEPLOY / "dvsync.service").read_text()
+    script = (DEPLOY / "dvsync").read_text()
+    assert "\nEnvironmentFile=/etc/dvsync.env\n" in unit
+    assert "Environment=DVSYNC_DATA=/var/lib/dvsync " in unit
+    assert "\nexport DVSYNC_DATA=/var/lib/dvsync\n" in script
+
+    settings_file = tmp_path / "dvsync.env"
+    settings_file.write_text("DATABASE_URL='postgres://a:$b&%40@c/d'\n")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in (
+        ("getent", "echo dvsync:x:1:1::/srv/dvsync:/bin/false"),
+        ("runuser", 'echo "$DATABASE_URL" "$DVSYNC_DATA" "$HOME" "$@"'),
+    ):
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
+    done = subprocess.run(
+        ["/bin/sh", "-s", "syncnow", "two words"],
+        input=script.replace("/etc/dvsync.env", str(settings_file)),
+        env={"PATH": f"{programs}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == (
+        "postgres://a:$b&%40@c/d /var/lib/dvsync /srv/dvsync -u dvsync -- "
+        "/srv/dvsync/.venv/bin/python /srv/dvsync/manage.py syncnow two words"
+    )
