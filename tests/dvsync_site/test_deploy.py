@@ -116,30 +116,28 @@ def test_the_script_may_be_run_again_and_in_a_second_database() -> None:
 def test_the_owner_of_the_database_who_may_make_roles_can_run_the_script() -> None:
     name = f"grants_{secrets.token_hex(4)}"
     owner = f"{name}_owner"
-    with new_roles(name, owner), new_database(name):
-        with superuser(name) as inside:
-            inside.execute(f"CREATE ROLE {owner} CREATEROLE".encode())
-            inside.execute(f"ALTER DATABASE {name} OWNER TO {owner}".encode())
-            inside.execute(f"SET ROLE {owner}".encode())
-            inside.execute(grants(name))
+    with new_roles(name, owner), new_database(name), superuser(name) as inside:
+        inside.execute(f"CREATE ROLE {owner} CREATEROLE".encode())
+        inside.execute(f"ALTER DATABASE {name} OWNER TO {owner}".encode())
+        inside.execute(f"SET ROLE {owner}".encode())
+        inside.execute(grants(name))
 
 
 @needs_embedded
 def test_the_script_says_so_when_its_user_may_not_give_the_rights() -> None:
     name = f"grants_{secrets.token_hex(4)}"
     stranger = f"{name}_stranger"
-    with new_roles(name, stranger), new_database(name):
-        with superuser(name) as inside:
-            inside.execute(f"CREATE ROLE {stranger} CREATEROLE".encode())
-            # So much that PostgreSQL only warns.
-            for statement in (
-                f"GRANT TEMPORARY ON DATABASE {name} TO {stranger}",
-                f"GRANT USAGE ON SCHEMA public TO {stranger}",
-                f"SET ROLE {stranger}",
-            ):
-                inside.execute(statement.encode())
-            with pytest.raises(psycopg.errors.RaiseException, match="as the owner of"):
-                inside.execute(grants(name))
+    with new_roles(name, stranger), new_database(name), superuser(name) as inside:
+        inside.execute(f"CREATE ROLE {stranger} CREATEROLE".encode())
+        # So much that PostgreSQL only warns.
+        for statement in (
+            f"GRANT TEMPORARY ON DATABASE {name} TO {stranger}",
+            f"GRANT USAGE ON SCHEMA public TO {stranger}",
+            f"SET ROLE {stranger}",
+        ):
+            inside.execute(statement.encode())
+        with pytest.raises(psycopg.errors.RaiseException, match="as the owner of"):
+            inside.execute(grants(name))
 
 
 @needs_embedded
