@@ -15,6 +15,7 @@ from typing import Any
 
 from django_q.brokers.orm import ORM
 from django_q.conf import Conf
+from django_q.models import OrmQ
 from django_q.scheduler import scheduler
 
 from sync.models import Worker
@@ -92,10 +93,13 @@ def _end_cluster(*, by_force: bool) -> None:
 
 
 def _busy_rows() -> set[int]:
-    """Return the rows of the queue on which this cluster's workers are at work."""
-    mine = Worker.objects.filter(cluster_id=cluster.IDENTITY)
-    rows = mine.exclude(queue_row=None).values_list("queue_row", flat=True)
-    return {row for row in rows if row is not None}
+    """Return the rows of the queue on which this cluster's workers are at work.
+
+    A task that failed before it began has not said so, but its row is gone.
+    """
+    mine = Worker.objects.filter(cluster_id=cluster.IDENTITY, queue_row__isnull=False)
+    at_work = OrmQ.objects.filter(pk__in=mine.values("queue_row"))
+    return set(at_work.values_list("pk", flat=True))
 
 
 def _free_what_the_dead_had() -> None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import wraps
-from typing import TypeVar
+from typing import ParamSpec
 
 from django.conf import settings
 from django.utils import timezone
@@ -27,18 +27,18 @@ from sync.tasks import cluster, queue
 # The minute and second of every hour in which old records go.
 PRUNE_AT = (7, 0)
 
-Argument = TypeVar("Argument")
+Arguments = ParamSpec("Arguments")
 
 log = logging.getLogger(__name__)
 
 
-def _task(work: Callable[[Argument], None]) -> Callable[[Argument], None]:
+def _task(work: Callable[Arguments, None]) -> Callable[Arguments, None]:
     """Let a task say when it is done."""
 
     @wraps(work)
-    def task(argument: Argument) -> None:
+    def task(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         try:
-            work(argument)
+            work(*args, **kwargs)
         finally:
             cluster.end_of_task()
 

@@ -290,3 +290,8 @@ def test_pausing_a_table_rolls_its_load_back(
     [row] = export.progress("account")
     assert (row.copy_status, row.attempts) == (DataSyncProgress.Status.PENDING, 0)
     assert export.rows("account", "id") == []
+
+
+def test_a_poll_is_called_as_the_schedule_calls_it(export: Export) -> None:
+    jobs.poll(slot=timezone.now().isoformat())
+    assert beats() == 1
