@@ -54,7 +54,8 @@ class Migration(migrations.Migration):
                 (
                     "finished_at",
                     models.DateTimeField(
-                        help_text="When it ended; empty while it runs.", null=True
+                        help_text="When the last one that came to its end did so.",
+                        null=True,
                     ),
                 ),
                 (

@@ -96,7 +96,7 @@ def test_no_value_of_a_row_is_told(export: Export) -> None:
     fail(export, 3)
     [alarm] = alarms()
     assert "topsecret" not in alarm.message
-    assert "bad.csv" in alarm.message
+    assert "bad.csv" in alarm.where
 
 
 def test_nothing_of_what_is_paused_is_an_alarm(export: Export) -> None:
