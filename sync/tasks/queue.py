@@ -44,7 +44,9 @@ def release_abandoned() -> None:
     until = _taken_until(heard)
     unbegun = {pk for pk, row in taken.items() if row.lock < until} - _rows(doing)
     locked = running(raw_cursor(), Namespace.TABLE)
-    release(pk for pk in dead | unbegun if table_of(taken[pk]) not in locked)
+    free = {pk for pk in dead | unbegun if table_of(taken[pk]) not in locked}
+    release(free)
+    doing.filter(queue_row__in=free).update(queue_row=None, doing="")
 
 
 def table_of(row: OrmQ) -> int | None:
