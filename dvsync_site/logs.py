@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from django.db import InterfaceError, OperationalError
+
 from sync.printable import printable
 
 FIELDS = ("sync", "table", "partition")
@@ -46,19 +48,22 @@ def configuration(
     return {
         "version": 1,
         "disable_existing_loggers": False,
+        "filters": {"calm": {"()": Calm}},
         "formatters": {"line": formatter},
         "handlers": {
             "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
         },
         "root": {"handlers": ["stderr"], "level": level.upper()},
         "loggers": {
-            # Each page that is not there would be a line.
-            "django.request": {"level": "ERROR"},
+            # Each page that is not there would be a line, and each probe.
+            "django.request": {"level": "ERROR", "filters": ["calm"]},
+            "django.security.DisallowedHost": {"level": "CRITICAL"},
             # A library that would install a handler of its own when it finds none.
             "django-q": {
                 "handlers": ["stderr"],
                 "level": "WARNING",
                 "propagate": False,
+                "filters": ["calm"],
             },
         },
     }
@@ -95,6 +100,24 @@ def redactor(secrets: Iterable[str]) -> Redact:
     # The longest first: one may be the beginning of another.
     pattern = re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))))
     return lambda text: pattern.sub(HIDDEN, text)
+
+
+class Calm(logging.Filter):
+    """Lets what is no news be one line, or none.
+
+    A database that is away is said without a traceback; a probe's answer that all is
+    not well goes to the prober alone.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether the record is worth a line."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, OperationalError | InterfaceError):
+            said = " ".join(str(error).split())
+            record.msg, record.args = f"{record.getMessage()}: {said}", ()
+            record.exc_info = record.exc_text = None
+        path = getattr(getattr(record, "request", None), "path", "")
+        return path not in {"/healthz", "/readyz", "/metrics"} or error is not None
 
 
 class _LineFormatter(logging.Formatter):

@@ -24,6 +24,22 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.FileAwareEnv()
 
 
+def _check_files() -> None:
+    """Refuse a ..._FILE that cannot be read, before its setting is asked for."""
+    ours = ("DVSYNC_", "DJANGO_", "DATABASE_URL", "EMAIL_URL")
+    for name, path in os.environ.items():
+        if name.endswith("_FILE") and name.startswith(ours):
+            try:
+                Path(path).read_text()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ImproperlyConfigured(
+                    f"{name}={path} cannot be read: {error}"
+                ) from error
+
+
+_check_files()
+
+
 def _data_dir() -> Path:
     return Path(env.str("DVSYNC_DATA", default=str(BASE_DIR / "var"))).absolute()
 
@@ -79,10 +95,15 @@ _NETWORK = {
 
 def _database() -> dict[str, object]:
     url = env.str("DATABASE_URL", default="") or embedded.default_url(DATA_DIR)
-    config: dict[str, object] = environ.Env.db_url_config(url)
+    try:
+        config: dict[str, object] = environ.Env.db_url_config(url)
+    except (ImproperlyConfigured, ValueError):
+        config = {}
     if config.get("ENGINE") != "django.db.backends.postgresql":
+        # Not the reason, which may quote the password.
         raise ImproperlyConfigured(
-            "DATABASE_URL must be of the form postgres://user:password@host:port/name."
+            "DATABASE_URL must be of the form postgres://user:password@host:port/name, "
+            "with other characters than letters and digits in percent code (@ is %40)."
         )
     # libpq writes the folder of a socket as host in percent code; so may a user.
     config["HOST"] = unquote(str(config["HOST"]))

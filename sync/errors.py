@@ -201,8 +201,9 @@ class SyncError(Exception):
         return PROBLEMS[self.code].decision
 
     def __str__(self) -> str:
-        """Return one line: the message and its place."""
-        return f"{self.message} ({self.where})" if self.where else self.message
+        """Return one line: the message and its place, unless it names that itself."""
+        told = not self.where or self.where in self.message
+        return self.message if told else f"{self.message} ({self.where})"
 
 
 class ConfigError(SyncError):

@@ -31,7 +31,7 @@ _BACKLOG = """
            b.config_id, b.table_name, b.partitions, b.bytes,
            s.opened_at = b.first_at, s.opened_at = b.given_up_at,
            p.partition, s.closed_at, p.attempts, p.next_attempt_at, p.copy_status = 2,
-           p.error_code, p.error_message, p.error_where, p.error_remedy
+           p.error_code, p.error_message, p.error_where, p.error_remedy, s.found_at
     FROM backlog b
     -- Equality, and not IN, lets PostgreSQL join by hash.
     CROSS JOIN LATERAL unnest(ARRAY[b.first_at, b.given_up_at]) AS wanted (opened_at)
@@ -91,10 +91,14 @@ def _unapplied(
     attempts: int,
     next_attempt_at: datetime | None,
     failed: bool,
-    *error: str,
+    code: str,
+    message: str,
+    where: str,
+    remedy: str,
+    found_at: datetime,
 ) -> Unapplied:
-    trouble = Trouble(*error) if failed else None
-    return Unapplied(partition, closed_at, attempts, next_attempt_at, trouble)
+    trouble = Trouble(code, message, where, remedy) if failed else None
+    return Unapplied(partition, closed_at, attempts, next_attempt_at, trouble, found_at)
 
 
 def waiting_folders(ids: Sequence[int]) -> dict[int, list[tuple[str, str, int]]]:

@@ -89,4 +89,5 @@ class Email:
             # Not its text, in which a server may repeat what it was told.
             code = getattr(error, "smtp_code", "")
             said = f"{type(error).__name__} {code}".strip()
-            raise UndeliveredError(f"The mail server refused: {said}") from None
+            server = f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT}"
+            raise UndeliveredError(f"The mail server {server}: {said}") from None

@@ -12,6 +12,7 @@ from sync import faultpoints
 from sync.engine.entities import record_tables, selected_tables
 from sync.engine.history import (
     catch_up,
+    needs_looks,
     record_late,
     record_losses,
     record_purged,
@@ -117,7 +118,7 @@ def _look_once(config: SyncConfig, source: SynapseLink, seconds: float) -> Poll:
             faultpoints.reach("discovery_recorded")
         poll = Poll(problem=discovery.problem)
         made = _create_tables(config, discovery, poll)
-        config.record_settled(listing.state if made and not _waiting(config) else "")
+        config.record_settled(listing.state if made and not needs_looks(config) else "")
     return poll
 
 

@@ -23,6 +23,7 @@ from sync.sources.folder_names import folder_time_or_first
 LATE = "its model.json came after the folder was given up"
 # An empty folder is looked at again so long: a mirror may still fill it.
 EMPTY_FOR_GOOD_AFTER = timedelta(days=1)
+GIVEN_UP_LATELY = timedelta(days=1)
 
 
 def settled(config: SyncConfig) -> set[str]:
@@ -33,6 +34,18 @@ def settled(config: SyncConfig) -> set[str]:
     )
     known = config.partitions.filter(Q(state=SyncPartition.State.READY) | given_up)
     return set(known.values_list("name", flat=True))
+
+
+def needs_looks(config: SyncConfig) -> bool:
+    """Say whether a folder may still be finished, so that every poll must look.
+
+    One that was given up is looked at by every poll for a day, then now and then.
+    """
+    lately = timezone.now() - GIVEN_UP_LATELY
+    open_ = Q(state=SyncPartition.State.WAITING) | Q(
+        ~Q(reason=LATE), state=SyncPartition.State.SKIPPED, found_at__gt=lately
+    )
+    return config.partitions.filter(open_).exists()
 
 
 def record_late(config: SyncConfig, partitions: Sequence[Partition]) -> None:

@@ -23,12 +23,14 @@ def look_at_all() -> int:
     """
     read = 0
     for config in SyncConfig.objects.filter(paused=False):
+        before = config.error_code
         try:
             look_once(config, seconds=LOOK_SECONDS)
         except SyncError as error:
             if is_database_down(error):
                 raise
-            log.warning("%s", error, extra={"sync": config.name})
+            if error.code != before:  # not with every poll
+                log.warning("%s", error, extra={"sync": config.name})
         except Exception as error:
             log.exception("The poll ended unexpectedly", extra={"sync": config.name})
             message = f"Unexpected {type(error).__name__}: {error}"

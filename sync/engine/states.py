@@ -66,6 +66,7 @@ class Unapplied:
     attempts: int = 0
     next_attempt_at: datetime | None = None
     error: Trouble | None = None
+    found_at: datetime | None = None
 
     @property
     def given_up(self) -> bool:
@@ -193,7 +194,7 @@ def _halted(facts: TableFacts, clock: Clock) -> Verdict | None:
     if row and row.error:
         return Verdict(
             State.ACTION_REQUIRED,
-            f"waits for a person since {row.partition}",
+            f"waits for a person, at {row.partition}",
             _way_on(facts, row.error),
             row.error,
         )
@@ -233,8 +234,7 @@ def _failing(facts: TableFacts, clock: Clock) -> Verdict | None:
 
 def _late(facts: TableFacts, clock: Clock) -> Verdict | None:
     lag = clock.lag(facts.first)
-    first_load = facts.running and not facts.ever_loaded
-    if facts.first is None or lag <= clock.late_after or first_load:
+    if facts.first is None or lag <= clock.late_after or _is_new(facts, clock):
         return None
     reason = f"{facts.first.partition} is not applied, {span(lag)} after it was closed"
     remedy = (
@@ -245,8 +245,22 @@ def _late(facts: TableFacts, clock: Clock) -> Verdict | None:
     return Verdict(State.LATE, reason, remedy)
 
 
+def _is_new(facts: TableFacts, clock: Clock) -> bool:
+    """Say whether a table waits for its first load, for which dvsync came late."""
+    if facts.ever_loaded or facts.first is None:
+        return False
+    found = facts.first.found_at
+    return facts.running or bool(found and clock.now - found <= clock.late_after)
+
+
 def _syncing(facts: TableFacts, clock: Clock) -> Verdict | None:
-    return Verdict(State.SYNCING) if facts.running else None
+    if facts.running:
+        return Verdict(State.SYNCING)
+    return (
+        Verdict(State.SYNCING, "waits for its first load")
+        if _is_new(facts, clock)
+        else None
+    )
 
 
 TABLE_RULES: Sequence[Callable[[TableFacts, Clock], Verdict | None]] = (

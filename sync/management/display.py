@@ -21,6 +21,7 @@ from rich.progress import (
 
 from sync.engine.control import Control
 from sync.engine.load import LoadResult
+from sync.engine.words import plural
 from sync.models import SyncTable
 from sync.printable import printable as printable
 
@@ -153,12 +154,7 @@ def summary(table: SyncTable, result: LoadResult) -> str:
         return f"{name}: {result.status}: {printable(str(result.error))}"
     rows = result.rows
     return (
-        f"{name}: {result.status}, {folders(result.partitions)}, "
+        f"{name}: {result.status}, {plural(result.partitions, 'folder')}, "
         f"{rows.inserted} inserted, {rows.updated} updated, {rows.deleted} deleted, "
         f"{rows.unchanged} unchanged"
     )
-
-
-def folders(number: int) -> str:
-    """Return a number of folders in words."""
-    return f"{number} folder{'' if number == 1 else 's'}"

@@ -20,7 +20,11 @@ class SwitchCommand(DvsyncCommand):
         """Declare the arguments."""
         parser.add_argument("name", metavar="NAME", help="the sync")
         parser.add_argument(
-            "tables", nargs="*", metavar="TABLE", help="entities; none: the sync"
+            "tables",
+            nargs="*",
+            default=[],  # argparse would call it required without one
+            metavar="TABLE",
+            help="entities; none: the sync",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

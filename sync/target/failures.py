@@ -42,7 +42,9 @@ def from_postgres(error: psycopg.Error, where: str = "") -> TargetError:
     else:
         prefixes = (state[:length] for length in range(5, 1, -1))
         code = next((_CODES[p] for p in prefixes if p in _CODES), "database_refused")
-    said = error.diag.message_primary or str(error).strip() or type(error).__name__
+    # libpq writes several lines.
+    said = error.diag.message_primary or " ".join(str(error).split())
+    said = said or type(error).__name__
     if error.diag.message_detail:
         said = f"{said} ({error.diag.message_detail[:300]})"
     return TargetError(code, f"PostgreSQL says: {said}", where=where)

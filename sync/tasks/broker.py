@@ -1,4 +1,4 @@
-"""The queue of both clusters: django-q2's tables, with a beat of a second.
+"""The queue of both clusters: django-q2's tables, and a beat of half a second.
 
 ``dequeue`` is called several times a second by the cluster's pusher. Beside handing
 out tasks it keeps the schedule, says that the cluster is alive, frees what killed
@@ -22,7 +22,7 @@ from sync.tasks import cluster
 from sync.tasks.queue import release
 from sync.tasks.schedule import keep_schedule
 
-TICK_SECONDS = 1.0
+TICK_SECONDS = 0.5
 BEAT_SECONDS = 5.0
 # A task that no idle worker took over so many beats never reaches one: a worker that
 # was killed while it waited has taken the lock of the local queue with it.

@@ -17,6 +17,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -48,11 +49,12 @@ def stopping() -> bool:
     return _stopping[0] != 0
 
 
-def run() -> None:
-    """Serve this process's queue until SIGTERM or SIGINT.
+def run() -> int:
+    """Serve this process's queue until SIGTERM or SIGINT; return the exit code.
 
-    A database that is away, or not migrated, is waited for. Loads that run when the
-    cluster is stopped are rolled back and begin anew with the next cluster.
+    It is 0 only when the cluster was asked to stop. A database that is away, or not
+    migrated, is waited for. Loads that run when the cluster is stopped are rolled back
+    and begin anew with the next cluster.
     """
     # Imported late: it reads Q_CLUSTER_NAME.
     from django_q.cluster import Cluster as QCluster
@@ -69,6 +71,10 @@ def run() -> None:
         signal.signal(number, _stop(cluster.sig_handler))
     signal.signal(signal.SIGALRM, _give_up)
     cluster.start()
+    cluster.sentinel.join()
+    with suppress(DatabaseError):
+        Cluster.objects.filter(pk=IDENTITY).delete()
+    return 0 if stopping() else 1
 
 
 Handler = Callable[[int, FrameType | None], None]

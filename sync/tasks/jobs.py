@@ -16,6 +16,7 @@ from sync.engine.locks import BusyError, Namespace, exclusive
 from sync.engine.overseer import Overseer
 from sync.engine.retention import prune
 from sync.engine.rounds import look_at_all
+from sync.engine.words import plural
 from sync.errors import Cancelled, SyncError
 from sync.models import Heartbeat, SyncTable
 from sync.tasks import cluster, queue
@@ -83,11 +84,11 @@ def _say(table: SyncTable, result: LoadResult) -> None:
     elif result.status == "success":
         rows = result.rows
         log.info(
-            "applied %d partitions: %d inserted, %d updated, %d deleted in %.1f s",
-            result.partitions,
+            "%d inserted, %d updated, %d deleted, from %s in %.1f s",
             rows.inserted,
             rows.updated,
             rows.deleted,
+            plural(result.partitions, "folder"),
             result.seconds,
             extra={**place, "partition": table.last_partition},
         )

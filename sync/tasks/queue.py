@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django_q.models import OrmQ
 from django_q.tasks import async_task
@@ -28,14 +28,22 @@ def release_abandoned() -> None:
     """Release what clusters had taken that are gone, whole hosts perhaps."""
     now = timezone.now()
     heard = now - CLUSTER_DEAD_AFTER
-    dead = Worker.objects.filter(queue_row__isnull=False, cluster__beat_at__lt=heard)
-    release(row for row in dead.values_list("queue_row", flat=True) if row is not None)
-    dead.update(queue_row=None, doing="")
+    taken = dict(OrmQ.objects.filter(key=QUEUE, lock__gt=now).values_list("pk", "lock"))
+    if not taken:
+        return
+    doing = Worker.objects.filter(queue_row__in=taken)
+    gone = doing.filter(cluster__beat_at__lt=heard)
+    dead, at_work = _rows(gone), _rows(doing)
     # Taken by a cluster that died before one of its workers began.
-    working = Worker.objects.exclude(queue_row=None).values_list("queue_row", flat=True)
-    taken_since = _taken_until(now - CLUSTER_DEAD_AFTER)
-    taken = OrmQ.objects.filter(key=QUEUE, lock__gt=now, lock__lt=taken_since)
-    release(taken.exclude(pk__in=list(working)).values_list("pk", flat=True))
+    until = _taken_until(heard)
+    unbegun = {row for row, lock in taken.items() if lock < until} - at_work
+    release(dead | unbegun)
+    gone.update(queue_row=None, doing="")
+
+
+def _rows(workers: QuerySet[Worker]) -> set[int]:
+    rows = workers.values_list("queue_row", flat=True)
+    return {row for row in rows if row is not None}
 
 
 def _taken_until(moment: datetime) -> datetime:
@@ -65,6 +73,8 @@ def enqueue(due: Collection[DueTable]) -> list[DueTable]:
 
     Of those over the byte budget, at most all workers but one have a load at a time.
     """
+    if not due:
+        return []
     queued = queued_tables()
     large = sum(1 for table in due if table.large and table.pk in queued)
     limit = max(1, Worker.seen(QUEUE) - 1)

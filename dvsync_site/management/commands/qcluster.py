@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -18,7 +19,7 @@ class Command(DvsyncCommand):
         "number of each may run, on any number of hosts. Waits for a database that is "
         "away. Loads that run when it is stopped are rolled back and begin anew later."
     )
-    epilog = "Exit codes: 0 stopped; 1 stopped by force; 2 wrong use."
+    epilog = "Exit codes: 0 stopped as asked; 1 ended by force or killed; 2 wrong use."
     examples = (
         "qcluster                        polls, every 20 seconds",
         "qcluster                        with Q_CLUSTER_NAME=sync: loads",
@@ -32,4 +33,4 @@ class Command(DvsyncCommand):
         """Serve until the end."""
         from sync.tasks import cluster
 
-        cluster.run()
+        sys.exit(cluster.run())

@@ -206,8 +206,16 @@ def _accepted_name() -> str:
 @contextmanager
 def _only_one(data_dir: Path) -> Iterator[None]:
     """Refuse to run twice under one data directory."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    fd = os.open(data_dir / "up.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        fd = os.open(data_dir / "up.lock", flags, 0o600)
+    except OSError as error:
+        raise CommandError(
+            f"The data directory {data_dir} cannot be written ({error.strerror}). "
+            "Set DVSYNC_DATA to a directory of your own.",
+            returncode=USAGE,
+        ) from error
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,6 +15,7 @@ from django.core.management.base import CommandParser
 
 from sync.engine.entities import undecided_tables
 from sync.engine.session import is_database_down
+from sync.engine.words import plural
 from sync.errors import SourceError, SyncError
 from sync.management.base import (
     BUSY,
@@ -27,7 +28,7 @@ from sync.management.base import (
     stdout_may_close,
 )
 from sync.management.choosing import find_configs
-from sync.management.display import Bars, Display, Lines, folders, printable, summary
+from sync.management.display import Bars, Display, Lines, printable, summary
 from sync.management.running import SyncReport, TableReport, dry_run, run
 from sync.models import SyncConfig, SyncTable
 
@@ -149,7 +150,7 @@ class Command(DvsyncCommand):
         else:
             self.stdout.write(
                 f"{printable(table.table.label)}: {result.status}, "
-                f"{folders(result.partitions)}, {result.bytes} bytes"
+                f"{plural(result.partitions, 'folder')}, {result.bytes} bytes"
             )
             for statement in table.ddl:
                 self.stdout.write(f"  {statement};")

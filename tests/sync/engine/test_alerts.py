@@ -400,7 +400,8 @@ def test_a_mail_server_that_refuses_tells_no_secret_of_its_own(
     review([alarm(config)])
     deliver()
     receiver = Receiver.objects.get()
-    assert receiver.problem == "The mail server refused: SMTPSenderRefused 550"
+    assert receiver.problem.startswith("The mail server 127.0.0.1:")
+    assert receiver.problem.endswith(": SMTPSenderRefused 550")
     assert "canary" not in caplog.text
     mails.refuse = False
     with later(minutes=2):

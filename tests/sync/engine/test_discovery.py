@@ -7,9 +7,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
-from sync.engine.discovery import poll_once
+from sync.engine.configs import edit_config
+from sync.engine.discovery import look_once, poll_once
 from sync.errors import SourceError, TargetError
 from sync.models import DataSyncProgress, Event, SyncPartition, SyncTable
 from tests.sync.conftest import Export, run_sql
@@ -373,3 +377,112 @@ def test_an_entity_named_by_digits_has_its_sizes_watched(export: Export) -> None
     result = export.sync()["2026"]
     assert result.error is not None
     assert result.error.code == "file_changed"
+
+
+# The quiet look.
+
+
+def quiet(export: Export) -> bool:
+    """Look at the export and say whether it was the cheap look."""
+    with CaptureQueriesContext(connection) as queries:
+        look_once(export.config)
+    return len(queries) == 1
+
+
+def test_an_export_in_which_nothing_happened_costs_one_query(export: Export) -> None:
+    export.upsert("account", 1)
+    export.close_folder()
+    assert not quiet(export)
+    assert quiet(export)
+    before = export.config.checked_at
+    assert quiet(export)
+    assert export.config.checked_at is not None
+    assert before is not None
+    assert export.config.checked_at > before
+
+
+def test_a_new_folder_ends_the_quiet(export: Export) -> None:
+    export.poll()
+    assert quiet(export)
+    export.upsert("account", 1)
+    export.close_folder()
+    assert not quiet(export)
+    assert len(export.progress("account")) == 1
+
+
+def test_a_folder_that_is_gone_ends_the_quiet(export: Export) -> None:
+    export.upsert("account", 1)
+    name = export.close_folder()
+    export.poll()
+    assert quiet(export)
+    shutil.rmtree(export.root / name)
+    assert not quiet(export)
+    assert export.entity("account").state == SyncTable.State.PARKED
+
+
+def test_a_folder_that_waits_is_looked_at_every_time(export: Export) -> None:
+    export.upsert("account", 1)
+    began = export.opened_at
+    export.close_folder(model="missing", gap=minutes_ago(1) - began)
+    assert not quiet(export)
+    assert not quiet(export)
+    assert list(partitions(export).values()) == ["waiting"]
+
+
+@pytest.mark.parametrize("field", ["include", "exclude"])
+def test_another_selection_ends_the_quiet(export: Export, field: str) -> None:
+    export.upsert("account", 1)
+    export.upsert("contact", 1)
+    export.close_folder()
+    export.poll()
+    assert quiet(export)
+    setattr(export.config, field, ["account"])
+    export.config.save()
+    assert not quiet(export)
+    assert quiet(export)
+
+
+def test_a_new_table_that_is_wanted_ends_the_quiet(export: Export) -> None:
+    export.config.new_tables = "ask"
+    export.config.save()
+    export.upsert("account", 1)
+    export.close_folder()
+    export.poll()
+    export.upsert("contact", 1)
+    export.close_folder()
+    export.poll()
+    assert quiet(export)
+    edit_config(export.config, {}, accept=[export.entity("contact")])
+    export.config.refresh_from_db()
+    assert not quiet(export)
+    assert len(export.progress("contact")) == 1
+
+
+def test_all_is_looked_at_again_after_ten_minutes(export: Export) -> None:
+    export.poll()
+    assert quiet(export)
+    with time_machine.travel(timezone.now() + timedelta(minutes=11), tick=True):
+        assert not quiet(export)
+
+
+def test_an_export_that_failed_is_not_quiet(export: Export) -> None:
+    export.poll()
+    export.config.record_problem(SourceError("source_unreadable", "for a moment"))
+    assert not quiet(export)
+    assert export.config.error_code == ""
+
+
+def test_a_look_without_time_takes_one_folder_and_the_next_goes_on(
+    export: Export,
+) -> None:
+    for number in range(4):
+        export.upsert("account", number)
+        export.close_folder()
+    for known in range(1, 5):
+        look_once(export.config, seconds=0)
+        names = [row.partition for row in export.progress("account")]
+        assert names == sorted(partitions(export))
+        assert len(names) == known
+    assert not export.config.partitions.exclude(state="ready").exists()
+    export.sync()
+    assert len(export.rows("account", "id")) == 4

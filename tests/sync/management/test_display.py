@@ -6,7 +6,7 @@ from unittest import mock
 import pytest
 
 from sync.management import display
-from sync.management.display import Bars, Display, Lines, folders, printable
+from sync.management.display import Bars, Display, Lines, printable
 from sync.models import SyncTable
 
 
@@ -72,14 +72,6 @@ def test_nothing_is_shown_when_nothing_is_wanted() -> None:
 )
 def test_what_a_terminal_would_obey_is_shown_as_text(text: str, shown: str) -> None:
     assert printable(text) == shown
-
-
-def test_folders_are_counted_in_words() -> None:
-    assert (folders(0), folders(1), folders(2)) == (
-        "0 folders",
-        "1 folder",
-        "2 folders",
-    )
 
 
 def test_the_site_has_a_wsgi_application() -> None:

@@ -123,7 +123,7 @@ def test_a_parked_table_is_told_with_error_and_remedy(export: Export) -> None:
     assert code == 3
     account, contact = out.index("  account  action"), out.index("  contact  healthy")
     assert account < contact
-    assert f"waits for a person since {folder}\n" in out
+    assert f"waits for a person, at {folder}\n" in out
     assert "bad_value: " in out
     assert f"      Then: manage.py retrysync {export.config.name} account\n" in out
     assert "backlog 1 folder, " in out
