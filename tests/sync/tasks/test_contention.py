@@ -92,6 +92,7 @@ def test_a_long_transaction_in_the_way_of_a_new_column_holds_up_nobody(
     assert export.rows("account", "color") == [(None,), (None,)]
 
 
+@pytest.mark.timeout(480)
 def test_300_tables_are_loaded_by_two_workers_beside_one_huge_one(
     export: Export, service: Service
 ) -> None:
@@ -110,7 +111,7 @@ def test_300_tables_are_loaded_by_two_workers_beside_one_huge_one(
         done = export.config.progress.filter(table_name__in=small, copy_status=1)
         return done.count() == len(small)
 
-    eventually(all_small, service.logs, within=150)
+    eventually(all_small, service.logs, within=300)
     slow = [table for table in map(export.entity, huge) if under_way(table)]
     assert len(slow) == 1, "the other worker was to be left to the small ones"
     let_go(*map(export.entity, huge))
