@@ -69,19 +69,25 @@ class ServiceBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
         self._handed = {row: beats + 1 for row, beats in self._handed.items()}
         if max(self._handed.values(), default=0) > BEATS_UNTIL_HUNG:
             log.error("The workers get no tasks any more: the cluster starts again")
-            os.kill(cluster.MAIN, signal.SIGTERM)
+            # Loads that run are stopped in order. Without any there is nothing to wait
+            # for: django-q2 would wait for the queue that hangs, and polls be missed.
+            number = signal.SIGTERM if _busy_rows() else signal.SIGKILL
+            os.kill(cluster.MAIN, number)
 
     def _has_free_worker(self) -> bool:
-        busy = set(
-            Worker.objects.filter(
-                cluster_id=cluster.IDENTITY, queue_row__isnull=False
-            ).values_list("queue_row", flat=True)
-        )
+        busy = _busy_rows()
         if self._handed:
             mine = self.get_connection().filter(pk__in=list(self._handed))
             waiting = set(mine.values_list("pk", flat=True)) - busy
             self._handed = {row: self._handed[row] for row in waiting}
         return len(busy) + len(self._handed) < int(Conf.WORKERS)
+
+
+def _busy_rows() -> set[int]:
+    """Return the rows of the queue on which this cluster's workers are at work."""
+    mine = Worker.objects.filter(cluster_id=cluster.IDENTITY)
+    rows = mine.exclude(queue_row=None).values_list("queue_row", flat=True)
+    return {row for row in rows if row is not None}
 
 
 def _free_what_the_dead_had() -> None:

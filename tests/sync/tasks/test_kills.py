@@ -136,6 +136,7 @@ def test_a_cluster_whose_queue_hangs_ends_itself(
     changed(export, "account")
     eventually(lambda: done(export) or loads.main.poll() is not None, service.logs)
     if loads.main.poll() is not None:
+        assert loads.main.poll() == -signal.SIGKILL, "it waited for nobody"
         gone(loads)
         service.add("sync").ready()
     exact(export, service)
