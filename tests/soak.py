@@ -1,7 +1,7 @@
 """``python -m tests.soak``: ``up --demo`` for half an hour of kills, then the proof.
 
 Not a test of the normal run. It uses a data directory of its own under ``var/soak``,
-which is left there only when something was wrong.
+which is removed with its log when all is well.
 """
 
 from __future__ import annotations
@@ -261,6 +261,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30, help="of chaos")
     seed = random.randrange(10**6)  # noqa: S311
     parser.add_argument("--seed", type=int, default=seed, help="of what is done when")
+    parser.add_argument("--keep", action="store_true", help="data and log, always")
     arguments = parser.parse_args()
     data = ROOT / "var" / "soak" / f"{arguments.seed}-{os.getpid()}"
     data.mkdir(parents=True)
@@ -269,8 +270,9 @@ def main() -> int:
     soak.run()
     if soak.problems:
         return 1
-    shutil.rmtree(data)
-    data.with_suffix(".log").unlink()
+    if not arguments.keep:
+        shutil.rmtree(data)
+        data.with_suffix(".log").unlink()
     return 0
 
 
