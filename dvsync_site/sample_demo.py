@@ -16,6 +16,8 @@ from sync.models import SyncConfig
 
 NAME = "demo"
 TABLES, ROWS, SEED = 6, 20_000, 1
+# Seconds from one folder of a growing export to the next.
+EVERY = 30
 # A live one begins with a folder of this length, which is closed at once.
 FIRST_FOLDER = dt.timedelta(minutes=15)
 

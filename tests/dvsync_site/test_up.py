@@ -188,6 +188,11 @@ def test_no_workers_are_refused(up: Up) -> None:
     assert up.start("--workers", "0").code() == 2
 
 
+def test_a_demo_without_pause_is_refused(up: Up) -> None:
+    assert up.start("--demo", "--demo-every", "0").code() == 2
+    assert "--demo-every" in up.text()
+
+
 @pytest.fixture
 def late(up: Up, transactional_db: None) -> Iterator[str]:
     """Return the address of the test's database behind a folder not yet there."""
@@ -237,11 +242,12 @@ def test_it_runs_once_under_a_data_directory(up: Up, late: str) -> None:
 @pytest.mark.skipif(not embedded.in_use(), reason="needs the embedded PostgreSQL")
 def test_the_demo_brings_an_export_that_closes_now(up: Up, late: str) -> None:
     arrive(up)
-    up.start("--demo", DATABASE_URL=late).says("look at http").says(" demo  * started")
+    up.start("--demo", "--demo-every", "1", DATABASE_URL=late).says("look at http")
+    up.says("Closed the folder")
     config = SyncConfig.objects.get(name="demo")
     assert up.stop() == 0
     export = SampleExport.resume(Path(config.location))
-    assert len(export.closed) == 1
+    assert len(export.closed) > 1
     closed = f"{export.opened:%Y-%m-%dT%H.%M.%SZ}"
     assert closed == export.marker
     assert 0 <= (time.time() - export.opened.timestamp()) < 600

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from dvsync_site.sample_demo import only_writer
+from dvsync_site.sample_demo import EVERY, only_writer
 from dvsync_site.sample_export import SampleExport
 from sync.management.base import USAGE, DvsyncCommand
 
@@ -39,7 +39,7 @@ class Command(DvsyncCommand):
         """Declare the options."""
         parser.add_argument("directory", metavar="DIR", type=Path, help="the export")
         for name, default, text in (
-            ("every", 30, "seconds from one folder's closing to the next"),
+            ("every", EVERY, "seconds from one folder's closing to the next"),
             ("folders", None, "end after so many; default never"),
         ):
             parser.add_argument(

@@ -20,7 +20,12 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 
 from dvsync_site import embedded
-from dvsync_site.sample_demo import demo_directory, make_demo_export, make_demo_sync
+from dvsync_site.sample_demo import (
+    EVERY,
+    demo_directory,
+    make_demo_export,
+    make_demo_sync,
+)
 from dvsync_site.supervisor import Service, Supervisor, python
 from dvsync_site.supervisor_health import (
     ClusterCheck,
@@ -82,6 +87,13 @@ class Command(DvsyncCommand):
             action="store_true",
             help="with a sample export that grows while one watches",
         )
+        parser.add_argument(
+            "--demo-every",
+            type=int,
+            default=EVERY,
+            metavar="N",
+            help=f"seconds between two folders of the sample (default: {EVERY})",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Prepare everything, supervise, and give PostgreSQL back."""
@@ -89,6 +101,8 @@ class Command(DvsyncCommand):
             raise CommandError("--workers must be at least 1.", returncode=USAGE)
         if not 1 <= options["port"] <= 65535:
             raise CommandError("--port must be 1 to 65535.", returncode=USAGE)
+        if options["demo_every"] < 1:
+            raise CommandError("--demo-every must be at least 1.", returncode=USAGE)
         address = options["host"], options["port"]
         with _only_one(Path(settings.DATA_DIR)), _listening(*address) as listener:
             redact = settings.LOGGING["formatters"]["line"]["redact"]
@@ -188,7 +202,8 @@ def _services(
         Service("sync", cluster, sync, ClusterCheck("sync")),
     ]
     if options["demo"]:
-        grow = ["growexport", str(demo_directory(settings.DATA_DIR))]
+        directory = str(demo_directory(settings.DATA_DIR))
+        grow = ["growexport", directory, "--every", str(options["demo_every"])]
         services.append(Service("demo", [*manage, *grow], env))
     return services
 

@@ -1,0 +1,1 @@
+"""``python -m tests.soak``: half an hour of kills, then the proof."""
