@@ -25,6 +25,7 @@ from psycopg.conninfo import make_conninfo
 
 from dvsync_site import embedded
 from dvsync_site.sample_export import SERVICE, SampleExport
+from tests.soak import report
 from tests.soak.chaos import Chaos
 from tests.soak.processes import Processes, memory
 from tests.soak.proof import Proof
