@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django_q.models import OrmQ
@@ -23,8 +24,15 @@ LOAD = "sync.tasks.jobs.load"
 
 
 def release(rows: Iterable[int]) -> None:
-    """Let rows of the queue that nobody works on be taken again, at once."""
-    OrmQ.objects.filter(pk__in=list(rows)).update(lock=timezone.now())
+    """Let rows of the queue that nobody works on be taken again, at once.
+
+    One that is locked stays: a process that was stopped while it removed the row would
+    hold up whoever waits for it, every poll among them.
+    """
+    with transaction.atomic():
+        found = OrmQ.objects.filter(pk__in=list(rows))
+        free = found.select_for_update(skip_locked=True).values_list("pk", flat=True)
+        OrmQ.objects.filter(pk__in=list(free)).update(lock=timezone.now())
 
 
 def release_abandoned() -> None:

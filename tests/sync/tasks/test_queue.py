@@ -13,6 +13,8 @@ from sync.engine.due import DueTable
 from sync.engine.locks import Namespace, exclusive
 from sync.models import Cluster, Worker
 from sync.tasks.queue import enqueue, queued_tables, release, release_abandoned
+from tests.elsewhere import session
+from tests.sync.conftest import run_sql
 
 pytestmark = pytest.mark.django_db
 WEEK = timedelta(days=7)
@@ -115,6 +117,20 @@ def test_what_was_taken_and_never_begun_is_released_after_a_while() -> None:
     OrmQ.objects.filter(pk=new.pk).update(lock=now + WEEK)
     release_abandoned()
     assert list(OrmQ.objects.filter(lock__lte=timezone.now())) == [old]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_waits_for_a_row_that_a_stopped_process_has_locked() -> None:
+    enqueue(small(1, 2))
+    one, two = OrmQ.objects.order_by("pk")
+    OrmQ.objects.update(lock=timezone.now() + WEEK - timedelta(minutes=2))
+    with session() as other:
+        other.execute("DELETE FROM django_q_ormq WHERE id = %s", [one.pk])
+        run_sql("SET lock_timeout = '5s'")  # else it would wait for ever
+        release_abandoned()
+        other.rollback()
+    run_sql("RESET lock_timeout")
+    assert list(OrmQ.objects.filter(lock__lte=timezone.now())) == [two]
 
 
 def test_release_of_nothing_is_harmless() -> None:
