@@ -206,7 +206,7 @@ def test_what_a_crash_leaves_is_killed_before_the_next_start(
 ) -> None:
     note = f"open({str(tmp_path / 'pids')!r}, 'a').write(f'{{os.getpid()}}\\n')"
     orphan = f"import os; {note}; {DEAF}"
-    waits = LEAVES.format(then="import time; time.sleep(0.3)")
+    waits = LEAVES.format(then="import time; time.sleep(2)")
     run.start({"web": [waits, orphan]}).says("started", times=3)
     pids = (tmp_path / "pids").read_text().split()
     assert len(pids) >= 2
