@@ -244,7 +244,9 @@ Q_CLUSTER = {
     "workers": 1,
     "timeout": 60,
     "retry": 180,
-    "queue_limit": 1,
+    # The broker hands out no more than there are free workers. The limit itself must
+    # never be met: a pusher that waits there notices nothing any more.
+    "queue_limit": 1000,
     "bulk": 1,
     "max_attempts": 1,
     "ack_failures": True,

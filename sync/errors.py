@@ -242,7 +242,10 @@ class Cancelled(Exception):
 
 def discreet(error: SyncError) -> str:
     """Return an error for a log, which shall hold no value of a row."""
-    if error.code not in _QUOTING:
-        return str(error)
-    place = f" ({error.where})" if error.where else ""
-    return f"A row does not fit: {error.code}{place}"
+    message = error.message
+    if error.code in _QUOTING:
+        message = f"A row does not fit: {error.code}"
+    elif error.code == "target_altered":
+        # In brackets is PostgreSQL's detail: the key that breaks a constraint.
+        message = message.partition(" (")[0]
+    return str(SyncError(error.code, message, where=error.where))

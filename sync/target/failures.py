@@ -30,6 +30,9 @@ _CODES = {
     "42P07": "name_taken",
     "42P06": "name_taken",
 }
+# A check or NOT NULL that somebody added is broken. Of other constraints the detail is
+# the key at fault, without which nobody finds the row.
+_WHOLE_ROW = {"23502", "23514"}
 
 
 def from_postgres(error: psycopg.Error, where: str = "") -> TargetError:
@@ -45,7 +48,7 @@ def from_postgres(error: psycopg.Error, where: str = "") -> TargetError:
     # libpq writes several lines.
     said = error.diag.message_primary or " ".join(str(error).split())
     said = said or type(error).__name__
-    # The detail of a broken constraint is the row; the message names the constraint.
-    if error.diag.message_detail and not (state or "").startswith("23"):
+    # Their detail is the whole row; the message names the constraint.
+    if error.diag.message_detail and state not in _WHOLE_ROW:
         said = f"{said} ({error.diag.message_detail[:300]})"
     return TargetError(code, f"PostgreSQL says: {said}", where=where)

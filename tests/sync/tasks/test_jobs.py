@@ -235,6 +235,25 @@ def test_a_constraint_that_a_user_made_tells_no_row_in_the_log(
     assert "topsecret" not in caplog.text
 
 
+def test_a_key_that_is_taken_is_told_to_the_operator_but_not_in_the_log(
+    export: Export, caplog: pytest.LogCaptureFixture
+) -> None:
+    export.upsert("account", 1, name="topsecret")
+    export.close_folder()
+    export.sync()
+    relation = export.entity("account").target().relation
+    run_sql(sql.SQL("CREATE UNIQUE INDEX ON {} (name)").format(relation))
+    export.upsert("account", 2, name="topsecret")
+    export.close_folder()
+    poll()
+    with caplog.at_level(logging.INFO, "sync"):
+        load(export, "account")
+    [*_, row] = export.progress("account")
+    assert "topsecret" in row.error_message
+    assert "account_name_idx" in caplog.text
+    assert "topsecret" not in caplog.text
+
+
 def test_the_export_that_waited_longest_is_looked_at_first(
     make_export: Callable[..., Export],
 ) -> None:
