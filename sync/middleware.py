@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-from sync.views import PROBES
+from sync.views.probes import PROBES
 
 
 def probes_first(

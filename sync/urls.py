@@ -2,8 +2,40 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
-from sync.views import PROBES
+from sync.views import (
+    bundle,
+    deeds,
+    errors,
+    overview,
+    quarantine,
+    setup,
+    sync_page,
+    sync_tabs,
+    table_page,
+)
+from sync.views.probes import PROBES
 
-urlpatterns = [path(name, view, name=name) for name, view in PROBES.items()]
+urlpatterns = [
+    *(path(name, view, name=name) for name, view in PROBES.items()),
+    path("", overview.overview, name="overview"),
+    path("live/", overview.overview_live, name="overview-live"),
+    path("syncs/<int:pk>/", sync_page.sync_page, name="sync"),
+    path("syncs/<int:pk>/live/", sync_page.sync_live, name="sync-live"),
+    path("syncs/<int:pk>/timeline/", sync_tabs.sync_timeline, name="sync-timeline"),
+    path("syncs/<int:pk>/schema/", sync_tabs.sync_schema, name="sync-schema"),
+    path("syncs/<int:pk>/settings/", sync_tabs.sync_settings, name="sync-settings"),
+    path("syncs/<int:pk>/delete/", sync_tabs.sync_delete, name="sync-delete"),
+    path("syncs/<int:pk>/do/<slug:deed>/", deeds.sync_deed, name="sync-deed"),
+    path("tables/<int:pk>/", table_page.table_page, name="table"),
+    path("tables/<int:pk>/live/", sync_page.table_live, name="table-live"),
+    path("tables/<int:pk>/do/<slug:deed>/", deeds.table_deed, name="table-deed"),
+    path("errors/<slug:code>/", errors.error_help, name="error-help"),
+    path("quarantine/", quarantine.quarantine, name="quarantine"),
+    path("quarantine/decide/", quarantine.quarantine_decide, name="quarantine-decide"),
+    path("setup/", setup.setup, name="setup"),
+    path("setup/<slug:step>/", setup.setup_step, name="setup-step"),
+    path("support-bundle/", bundle.support_bundle, name="support-bundle"),
+    path("api/v1/", include("sync.api.urls")),
+]

@@ -5,6 +5,7 @@ Every write names its fields: several processes write to the same rows.
 
 from __future__ import annotations
 
+from sync.models.access import ApiToken, SetupDraft
 from sync.models.config import BadRowPolicy, EmptyText, NewTables, SyncConfig
 from sync.models.event import Event
 from sync.models.incident import Incident, Notice, Receiver
@@ -22,6 +23,7 @@ from sync.models.text import clean
 __all__ = [
     "ATTEMPTS_BEFORE_PARKING",
     "CLUSTER_DEAD_AFTER",
+    "ApiToken",
     "BadRowPolicy",
     "Cluster",
     "DataSyncProgress",
@@ -34,6 +36,7 @@ __all__ = [
     "ProgressQuerySet",
     "QuarantinedRow",
     "Receiver",
+    "SetupDraft",
     "SyncConfig",
     "SyncPartition",
     "SyncTable",

@@ -111,6 +111,12 @@ class SyncConfig(models.Model):
     class Meta:
         ordering: ClassVar = ["name"]
         verbose_name = "sync"
+        permissions: ClassVar = [
+            (
+                "operate_syncconfig",
+                "Can sync now, pause, resume, retry, refresh and decide",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name

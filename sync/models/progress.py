@@ -146,7 +146,13 @@ class DataSyncProgress(models.Model):
                 fields=["config", "table_name"],
                 condition=~Q(copy_status=1),
                 name="progress_backlog",
-            )
+            ),
+            # What was applied lately, of all syncs or of one.
+            models.Index(
+                fields=["finished_at"],
+                condition=Q(copy_status=1),
+                name="progress_finished",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -1,0 +1,3 @@
+"""The forms of the pages."""
+
+from __future__ import annotations

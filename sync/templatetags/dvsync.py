@@ -1,0 +1,58 @@
+"""Words, times, sizes and names in templates; all escaped by the template itself."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import template
+from django.utils import timezone
+
+from sync import printable
+from sync.engine import words
+from sync.engine.states import State
+
+register = template.Library()
+
+
+@register.filter
+def shown(text: object) -> str:
+    """Show a text of strangers: control and direction characters as codes."""
+    return printable.printable(str(text))
+
+
+@register.filter
+def span(time: timedelta | None) -> str:
+    """Return a length of time: 8 s, 12 min."""
+    return words.span(time) if time is not None else ""
+
+
+@register.filter
+def size(number: int) -> str:
+    """Return a number of bytes: 1.2 MB."""
+    return words.size(number)
+
+
+@register.filter
+def number(value: int) -> str:
+    """Return a number with separators: 1,234,567."""
+    return f"{value:,}"
+
+
+@register.filter
+def plural(value: int, word: str) -> str:
+    """Return a number of things: 1 row, 2 rows."""
+    return words.plural(value, word)
+
+
+@register.inclusion_tag("dvsync/state.html")
+def state(value: State) -> dict[str, Any]:
+    """Show the word for a state with its icon and colour."""
+    return {"word": value.value, "name": value.name.lower().replace("_", "-")}
+
+
+@register.inclusion_tag("dvsync/time.html")
+def ago(moment: datetime | None, suffix: str = "ago") -> dict[str, Any]:
+    """Show how long ago a moment was; its absolute time in UTC is at hand."""
+    since = timezone.now() - moment if moment else None
+    return {"moment": moment, "since": since, "suffix": suffix}

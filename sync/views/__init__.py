@@ -1,0 +1,1 @@
+"""The pages: what people see and press, and the probes of machines."""

@@ -1,0 +1,16 @@
+"""What each error means."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+
+from sync.views.access import VIEW, needs
+from sync.views.pages import page
+
+
+@require_safe
+@needs(VIEW)
+def error_help(request: HttpRequest, code: str) -> HttpResponse:
+    """Show the page."""
+    return page(request, "dvsync/base.html", title="dvsync")

@@ -1,0 +1,35 @@
+"""A page in the frame of the admin, and the way back after a deed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.utils.http import url_has_allowed_host_and_scheme
+
+
+def page(
+    request: HttpRequest,
+    template: str,
+    context: Mapping[str, Any] | None = None,
+    *,
+    title: str,
+    status: int = 200,
+) -> HttpResponse:
+    """Render a whole page; ``title`` is its heading and the window's title."""
+    frame = admin.site.each_context(request)
+    # The pages are for everybody who may see them, the admin's own list is not.
+    frame |= {"title": title, "is_nav_sidebar_enabled": False, "has_permission": True}
+    return render(request, template, {**frame, **(context or {})}, status=status)
+
+
+def back(request: HttpRequest, otherwise: str) -> HttpResponseRedirect:
+    """Redirect to where the form was, if that is a page of ours, after a POST."""
+    wanted = request.POST.get("next", "")
+    ours = url_has_allowed_host_and_scheme(
+        wanted, {request.get_host()}, require_https=request.is_secure()
+    )
+    return HttpResponseRedirect(wanted if ours else otherwise)
