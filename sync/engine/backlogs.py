@@ -131,6 +131,11 @@ class Backlog:
     first: Unapplied | None = None
     given_up: Unapplied | None = None
 
+    @property
+    def failed(self) -> bool:
+        """Whether the oldest of it failed, or some of it was given up."""
+        return self.given_up is not None or bool(self.first and self.first.error)
+
 
 @dataclass(frozen=True)
 class TableRow:

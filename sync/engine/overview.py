@@ -81,6 +81,13 @@ class TableStatus:
         """The word for its state."""
         return self.verdict.state
 
+    @property
+    def retriable(self) -> bool:
+        """Whether a person may let it be tried again: it failed, and is not held."""
+        kept = {SyncTable.State.ACTIVE, SyncTable.State.PARKED}
+        failed = self.table.error_code or self.backlog.failed
+        return self.table.state in kept and bool(failed)
+
 
 @dataclass(frozen=True)
 class SyncStatus:

@@ -35,7 +35,8 @@ def bars(found: Iterable[Mapping[str, object]], now: datetime) -> tuple[int, ...
     """Return the rows of each minute of the last hour, the oldest first."""
     first, numbers = _first(now), [0] * MINUTES
     for entry in found:
-        minute = datetime.fromisoformat(str(entry["minute"]))
+        # Cut in UTC, and told without it.
+        minute = datetime.fromisoformat(str(entry["minute"])).replace(tzinfo=UTC)
         index = int((minute - first).total_seconds()) // 60
         # A clock elsewhere may be ahead.
         numbers[min(index, MINUTES - 1)] += int(str(entry["rows"]))
