@@ -97,14 +97,3 @@ def seconds(value: float) -> timedelta:
 def total(numbers: Sequence[int]) -> int:
     """Return the sum of numbers."""
     return sum(numbers)
-
-
-@register.inclusion_tag("dvsync/rows.html")
-def rows(inserted: int, updated: int, deleted: int) -> dict[str, Any]:
-    """Show how many rows were inserted, updated and deleted."""
-    return {
-        "inserted": inserted,
-        "updated": updated,
-        "deleted": deleted,
-        "none": not (inserted or updated or deleted),
-    }
