@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import latency, memory, report, slots
+from bench import latency, memory, pages, report, slots
 from bench.contenders import ROOT
 from bench.data import MIN_ROWS
 from bench.measure import measure, say
@@ -28,6 +28,7 @@ _EXAMPLES = """Examples:
   python -m bench --memory               load 2 GB; fail above 150 MB resident
   python -m bench --latency              from a closed folder to visible rows
   python -m bench --slots                two clusters poll while all workers load
+  python -m bench --pages                what the polled parts of pages cost
   python -m bench --profile              which statements the time goes to
 
 """
@@ -61,6 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.slots:
                 text = slots.slots(server, directory, options.slots)
                 _deliver("slots", f"{text} Measured on {where}.", options)
+                return 0
+            if options.pages:
+                text = pages.pages(server, directory)
+                _deliver("pages", f"{text}\n\nMeasured on {where}.", options)
                 return 0
             rows = options.rows or (QUICK_ROWS if options.quick else ROWS)
             if options.profile:
@@ -114,6 +119,11 @@ def _parser() -> argparse.ArgumentParser:
         const=slots.MINUTES,
         metavar="MINUTES",
         help="look whether each slot has its poll while all workers load",
+    )
+    mode.add_argument(
+        "--pages",
+        action="store_true",
+        help="measure the polled parts of the pages beside a page that says ok",
     )
     mode.add_argument(
         "--profile", action="store_true", help="measure the statements of dvsync"

@@ -205,9 +205,9 @@ MIDDLEWARE = [
     "sync.middleware.probes_first",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    # A region of a page is asked for every two seconds. What BREACH would guess from the
-    # sizes of answers is masked anew in each (the CSRF token), and Django adds bytes by
-    # chance to each compressed answer.
+    # A region of a page is asked for every two seconds. What BREACH would guess from
+    # the sizes of answers, the CSRF token, is masked anew in each, and Django adds bytes
+    # by chance to whatever is compressed.
     "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -123,19 +123,18 @@
     if (document.hidden || now() < retryAt) event.preventDefault();
   });
 
+  // After a success the region is another one: that is taken note of below.
   document.addEventListener("htmx:afterRequest", (event) => {
     if (!isLive(event.target)) return;
     const { status } = event.detail.xhr;
-    if (status >= 200 && status < 300) {
-      updatedAt = now();
-      failures = 0;
-      retryAt = 0;
-    } else {
-      // Who is signed out is told so in the region itself; who may not see it, here.
-      refused = status === 403;
-      failures += 1;
-      retryAt = now() + Math.min(SLOWEST, 2 ** failures) - 0.5;
-      if (refused) setTrigger(event.target);
+    if (status >= 200 && status < 300) return;
+    // Who is signed out is told so in the region itself; who may not see it, here.
+    refused = status === 403;
+    failures += 1;
+    retryAt = now() + Math.min(SLOWEST, 2 ** failures) - 0.5;
+    if (refused) {
+      setTrigger(event.target);
+      htmx.process(event.target);
     }
     show();
   });
@@ -147,6 +146,8 @@
   document.addEventListener("htmx:load", (event) => {
     const live = event.target;
     if (!isLive(live)) return;
+    updatedAt = now();
+    failures = retryAt = 0;
     restoreFocus(live);
     nameButtons(live);
     tellChanges(live);
