@@ -206,8 +206,8 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     # A region of a page is asked for every two seconds. What BREACH would guess from
-    # the sizes of answers, the CSRF token, is masked anew in each, and Django adds bytes
-    # by chance to whatever is compressed.
+    # the sizes of answers, the CSRF token, is masked anew in each; Django also adds
+    # bytes by chance.
     "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

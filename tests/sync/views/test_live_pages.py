@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from html.parser import HTMLParser
 
 import pytest
@@ -303,10 +304,12 @@ def test_a_load_is_shown_while_it_runs(export: Export) -> None:
     client.force_login(person("viewer"))
     seen: dict[str, str] = {}
 
+    def region(path: str) -> str:
+        return client.get(path, headers=HTMX).content.decode()
+
     def look() -> None:
         for path in ("/live/", live_of(export), f"/tables/{table.pk}/live/"):
-            answer = elsewhere(lambda path=path: client.get(path, headers=HTMX))
-            seen[path] = answer.content.decode()
+            seen[path] = elsewhere(partial(region, path))
 
     with faultpoints.armed("rows_inserted", action=look):
         export.load("account")
