@@ -14,7 +14,7 @@ _FOLDER = "The table kept its last good content; nothing of this folder was appl
 _TABLE = "The table kept its last good content; the other tables go on."
 _WAITS = "The table kept its content; its folders wait and are applied in their order."
 _SYNC = (
-    "All tables kept their content; folders are applied once the export is readable."
+    "All tables kept their content; folders wait for the export."
 )
 _NOTHING = "Nothing was stored or changed."
 
@@ -35,6 +35,18 @@ class Problem:
     # Trying again is of no use at all before a person has decided something.
     decision: bool = False
     deeds: tuple[str, ...] = (RETRY,)
+    # It answers what a person just asked for: nothing goes on in the background.
+    answer: bool = False
+
+    @property
+    def again(self) -> str:
+        """Say whether it is tried again: one of the words of docs/errors.md."""
+        if self.answer:
+            return "no"
+        if self.decision:
+            return "decision"
+        # Every poll looks at the export as a whole, whatever was wrong with it before.
+        return "three times" if self.permanent and self.kept != _SYNC else "by itself"
 
 
 PROBLEMS: dict[str, Problem] = {
@@ -46,6 +58,7 @@ PROBLEMS: dict[str, Problem] = {
         "Correct the command and run it again.",
         "Correct what was entered and send it again.",
         deeds=(),
+        answer=True,
     ),
     # The source as a whole.
     "source_unreadable": Problem(
@@ -161,6 +174,7 @@ PROBLEMS: dict[str, Problem] = {
         "Somebody was faster: look at the rows again with manage.py quarantine.",
         "Somebody was faster: look at the rows again.",
         deeds=(),
+        answer=True,
     ),
     # The history.
     "history_lost": Problem(
@@ -201,6 +215,7 @@ PROBLEMS: dict[str, Problem] = {
         "Bring the folder back, or add the table again in Synapse Link and refresh it "
         "from the new full copy.",
         deeds=(REFRESH,),
+        answer=True,
     ),
     # The schema.
     "unsupported_entity": Problem(
