@@ -13,9 +13,7 @@ RETRY, REFRESH, APPROVE, ACCEPT = "retry", "refresh", "approve-deletes", "accept
 _FOLDER = "The table kept its last good content; nothing of this folder was applied."
 _TABLE = "The table kept its last good content; the other tables go on."
 _WAITS = "The table kept its content; its folders wait and are applied in their order."
-_SYNC = (
-    "All tables kept their content; folders wait for the export."
-)
+_SYNC = "All tables kept their content; folders wait for the export."
 _NOTHING = "Nothing was stored or changed."
 
 
