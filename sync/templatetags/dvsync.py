@@ -9,10 +9,11 @@ from django import template
 from django.utils import timezone
 
 from sync import printable
-from sync.engine import error_cards, words
+from sync.engine import error_cards, folders, words
 from sync.engine.error_cards import ErrorCard
 from sync.engine.overview import SyncStatus, TableStatus
 from sync.engine.states import State
+from sync.models import DataSyncProgress
 
 register = template.Library()
 
@@ -45,6 +46,15 @@ def number(value: int) -> str:
 def plural(value: int, word: str) -> str:
     """Return a number of things: 1 row, 2 rows."""
     return words.plural(value, word)
+
+
+@register.filter
+def took(row: DataSyncProgress) -> str:
+    """Return how long the load of a folder took, if that is known."""
+    seconds = folders.took(row)
+    if seconds is None:
+        return ""
+    return words.span(timedelta(seconds=seconds)) if seconds >= 1 else "< 1 s"
 
 
 @register.inclusion_tag("dvsync/state.html")
