@@ -34,7 +34,7 @@ def asked(request: HttpRequest, name: str) -> str:
 def tab(
     request: HttpRequest,
     config: SyncConfig,
-    tab: str,
+    name: str,
     status: int = 200,
     **context: Any,
 ) -> HttpResponse:
