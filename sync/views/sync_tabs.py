@@ -39,9 +39,9 @@ def tab(
     **context: Any,
 ) -> HttpResponse:
     """Render a tab of a sync's page by its name."""
-    frame = {"sync": config, "tab": name, "subtitle": name.capitalize()}
+    frame = {"sync": config, "tab": name}
     template = f"dvsync/sync_{name}.html"
-    title = printable(config.name)
+    title = f"{name.capitalize()} of {printable(config.name)}"
     return page(request, template, frame | context, title=title, status=status)
 
 
