@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -77,6 +78,57 @@ def ago(moment: datetime | None, suffix: str = "ago") -> dict[str, Any]:
     """Show how long ago a moment was; its absolute time in UTC is at hand."""
     since = timezone.now() - moment if moment else None
     return {"moment": moment, "since": since, "suffix": suffix}
+
+
+# A bar a minute, in the units of the drawing.
+BAR_WIDTH, BAR_GAP, BARS_HIGH = 3, 1, 24
+
+
+@register.inclusion_tag("dvsync/sparkline.html")
+def sparkline(numbers: Sequence[int], what: str) -> dict[str, Any]:
+    """Draw a bar for each number; ``what`` names them for who does not see it."""
+    step = BAR_WIDTH + BAR_GAP
+    return {
+        "path": "".join(_bars(numbers, step)),
+        "width": len(numbers) * step - BAR_GAP,
+        "height": BARS_HIGH,
+        "what": what,
+        "most": max(numbers, default=0),
+        "sum": sum(numbers),
+    }
+
+
+def _bars(numbers: Sequence[int], step: int) -> Iterator[str]:
+    most = max(numbers, default=0)
+    for index, number in enumerate(numbers):
+        if number > 0:
+            # The least one can be seen as well.
+            high = max(2, round(BARS_HIGH * number / most))
+            left = index * step
+            yield f"M{left} {BARS_HIGH}v-{high}h{BAR_WIDTH}v{high}z"
+
+
+@register.filter
+def seconds(value: float) -> timedelta:
+    """Return seconds as a length of time."""
+    return timedelta(seconds=value)
+
+
+@register.filter
+def total(numbers: Sequence[int]) -> int:
+    """Return the sum of numbers."""
+    return sum(numbers)
+
+
+@register.inclusion_tag("dvsync/rows.html")
+def rows(inserted: int, updated: int, deleted: int) -> dict[str, Any]:
+    """Show how many rows were inserted, updated and deleted."""
+    return {
+        "inserted": inserted,
+        "updated": updated,
+        "deleted": deleted,
+        "none": not (inserted or updated or deleted),
+    }
 
 
 @register.inclusion_tag("dvsync/error_card.html", takes_context=True)
