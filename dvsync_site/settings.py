@@ -166,7 +166,21 @@ def _addresses(name: str) -> list[str]:
     return addresses
 
 
+def _roots() -> list[Path]:
+    """Return the directories below which the pages offer exports."""
+    texts = env.str("DVSYNC_ROOTS", default="").split(os.pathsep)
+    paths = [Path(text.strip()).expanduser() for text in texts if text.strip()]
+    for path in paths:
+        if not path.is_absolute():
+            raise ImproperlyConfigured(
+                f"DVSYNC_ROOTS must be absolute paths with {os.pathsep!r} between, "
+                f"not {str(path)!r}."
+            )
+    return paths or [DATA_DIR / "exports"]
+
+
 DATA_DIR = _data_dir()
+ROOTS = _roots()
 POLL_SECONDS = _poll_seconds()
 LATE_SECONDS = _positive("DVSYNC_LATE_SECONDS", 300)
 STALL_SECONDS = _positive("DVSYNC_STALL_SECONDS", 600)
@@ -245,6 +259,8 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": ["'none'"],
     }
 }
+# A model.json is read from its upload; what is larger than any is thrown away unread.
+FILE_UPLOAD_HANDLERS = ["sync.forms.LimitedUpload"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
