@@ -19,6 +19,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from dvsync_site import embedded, logs
+from dvsync_site.embedded_places import homes
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.FileAwareEnv()
@@ -116,6 +117,11 @@ def _database() -> dict[str, object]:
     return config
 
 
+def _database_homes(host: str) -> tuple[Path, ...]:
+    ours = host.startswith("/") and host == str(embedded.socket_dir(DATA_DIR))
+    return homes(DATA_DIR) if ours else ()
+
+
 def _poll_seconds() -> int:
     seconds = _positive("DVSYNC_POLL_SECONDS", 20)
     if seconds < 5 or 60 % seconds:
@@ -201,6 +207,8 @@ DEBUG = _flag("DJANGO_DEBUG")
 SECRET_KEY = _secret_key(DATA_DIR)
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=["localhost", "127.0.0.1"])
 DATABASES = {"default": _database()}
+# Where the embedded server's files may be: its role may not ask that.
+DATABASE_HOMES = _database_homes(str(DATABASES["default"]["HOST"]))
 
 INSTALLED_APPS = [
     "dvsync_site.apps.SiteConfig",  # first: its qcluster is not django-q2's

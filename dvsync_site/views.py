@@ -9,10 +9,10 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from dvsync_site.sample_demo import make_sample_export
-from sync.engine.drafts import begin_from_export, next_step
+from sync.engine.drafts import begin_anew_from_export
 from sync.errors import SyncError
 from sync.views.access import ADD, needs
-from sync.views.setup.frame import user_of
+from sync.views.setup.frame import to_step, user_of
 
 
 @require_POST
@@ -23,13 +23,12 @@ def setup_sample(request: HttpRequest) -> HttpResponse:
     for root in settings.ROOTS:
         try:
             directory = make_sample_export(root)
-            draft = begin_from_export(user_of(request), str(directory))
+            begin_anew_from_export(user_of(request), str(directory))
         except OSError as error:
             reasons.append(f"{root}: {error.strerror}")
         except SyncError as error:
             reasons.append(str(error))
         else:
-            step = next_step(draft, "model")
-            return HttpResponseRedirect(reverse("setup-step", args=[step]))
+            return to_step("tables")
     messages.error(request, f"The sample cannot be written: {'; '.join(reasons)}")
     return HttpResponseRedirect(reverse("setup"))

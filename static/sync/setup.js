@@ -39,12 +39,12 @@
 
   // Rows that do not match are hidden, not unticked: the form still has them.
   function filter(input) {
-    const rows = document.querySelectorAll("#" + input.dataset.filter + " > tbody > tr");
+    const tables = document.querySelectorAll("#" + input.dataset.filter + " > tbody");
     input.addEventListener("input", function () {
       const wanted = input.value.trim().toLowerCase();
-      for (const row of rows) {
-        const name = row.cells[0].textContent + " " + row.cells[1].textContent;
-        row.hidden = !name.toLowerCase().includes(wanted);
+      for (const table of tables) {
+        const [name, target] = table.rows[0].cells;
+        table.hidden = !(name.textContent + " " + target.textContent).toLowerCase().includes(wanted);
       }
     });
   }
@@ -70,7 +70,24 @@
     }
   }
 
-  document.addEventListener("htmx:afterSwap", function (event) { show(event.target.parentNode || document); });
+  // The columns of a table open below it; pressed again they close.
+  document.addEventListener("htmx:beforeRequest", function (event) {
+    const link = event.target.closest(".columns-link");
+    if (!link) return;
+    const row = link.closest("tbody").querySelector(".columns-row");
+    const loaded = row.cells[0].childElementCount > 0;
+    if (loaded) {
+      event.preventDefault();
+      row.hidden = !row.hidden;
+    }
+    link.setAttribute("aria-expanded", String(loaded ? !row.hidden : true));
+  });
+
+  document.addEventListener("htmx:afterSwap", function (event) {
+    const row = event.target.closest(".columns-row");
+    if (row) row.hidden = false;
+    show(document);
+  });
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
   else begin();
 })();

@@ -64,6 +64,13 @@ def begin_from_export(
         return answer(user, "location", {"kind": kind, "path": path})
 
 
+def begin_anew_from_export(user: User, location: str) -> SetupDraft:
+    """Begin as ``begin_from_export`` does, and forget what was answered before."""
+    with transaction.atomic():
+        give_up(user)
+        return begin_from_export(user, location)
+
+
 def answer(user: User, step: str, values: dict[str, Any]) -> SetupDraft:
     """Remember what was answered in a step; ``GoneError`` when nothing was begun."""
     return change(user, step, lambda _: values)

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db import DatabaseError, connection
 
 from sync.engine import places
@@ -351,13 +352,18 @@ def _lacks(privilege: str) -> bool:
 
 
 def _free_space() -> int | None:
-    """Return the free bytes of PostgreSQL's disk if it is one of this machine."""
-    if not raw_cursor().connection.info.host.startswith("/"):
-        return None
-    may = "SELECT pg_has_role(current_user, 'pg_read_all_settings', 'member')::text"
-    if _ask(may) != "true":
-        return None
+    """Return the free bytes of PostgreSQL's disk if that is one of this machine."""
+    home = next((home for home in settings.DATABASE_HOMES if home.exists()), None)
     try:
-        return shutil.disk_usage(Path(_ask("SHOW data_directory"))).free
+        return shutil.disk_usage(home or _data_directory()).free
     except OSError:
         return None
+
+
+def _data_directory() -> Path:
+    """Return where a server of this machine has its files, if it may be asked."""
+    may = "SELECT pg_has_role(current_user, 'pg_read_all_settings', 'member')::text"
+    local = raw_cursor().connection.info.host.startswith("/")
+    if not local or _ask(may) != "true":
+        raise FileNotFoundError
+    return Path(_ask("SHOW data_directory"))

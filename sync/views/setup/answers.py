@@ -18,6 +18,7 @@ from sync.engine.service import service_status
 from sync.errors import ConfigError, ModelError, SyncError
 from sync.forms import MAX_MEGABYTES, TOO_LARGE, TargetForm, UploadForm
 from sync.models import SetupDraft
+from sync.tasks.queue import enqueue_look
 from sync.views.setup.frame import (
     TITLES,
     Mistake,
@@ -55,10 +56,10 @@ def save_model(request: HttpRequest) -> HttpResponse:
         return show_model(request, tuple(mistakes_of(form)))
     data, name = form.content()
     try:
-        draft = drafts.begin(user_of(request), data, name)
+        drafts.begin(user_of(request), data, name)
     except ModelError as error:
         return show_model(request, (mistake_of(error, "id_model"),))
-    return to_step(drafts.next_step(draft, "model"))
+    return to_step("tables")
 
 
 def show_target(
@@ -144,6 +145,7 @@ def save_start(request: HttpRequest, draft: SetupDraft) -> HttpResponse:
         created = drafts.start(user_of(request))
     except SyncError as error:
         return show_start(request, draft, (mistake_of(error, "start"),))
+    enqueue_look(created.config)
     for warning in created.warnings[:5]:
         messages.warning(request, warning)
     messages.success(request, f"{created.config.name} is created; it begins to load.")

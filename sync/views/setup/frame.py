@@ -17,7 +17,7 @@ from sync.models import SetupDraft
 from sync.views.pages import page
 
 TITLES = {
-    "model": "Upload model.json",
+    "model": "The model.json",
     "tables": "Choose tables",
     "location": "Location of the export",
     "target": "Target in PostgreSQL",

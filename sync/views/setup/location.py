@@ -69,8 +69,8 @@ def save(request: HttpRequest, draft: SetupDraft) -> HttpResponse:
         if not path:
             raise ConfigError("Choose a directory first")
         if reads_model(request, draft):
-            draft = drafts.begin_from_export(user_of(request), path, kind.name)
-            return to_step(drafts.next_step(draft, "model"))
+            drafts.begin_from_export(user_of(request), path, kind.name)
+            return to_step("tables")
         answer = {"kind": kind.name, "path": kind.checked(path)}
         draft = drafts.answer(user_of(request), "location", answer)
     except SyncError as error:
