@@ -50,8 +50,9 @@ def show_model(
 
 def save_model(request: HttpRequest) -> HttpResponse:
     """Take an upload."""
+    files = request.FILES  # reading them tells whether one was given up
     too_large = bool(request.META.get(TOO_LARGE))
-    form = UploadForm(request.POST, request.FILES, too_large=too_large)
+    form = UploadForm(request.POST, files, too_large=too_large)
     if not form.is_valid():
         return show_model(request, tuple(mistakes_of(form)))
     data, name = form.content()
