@@ -16,9 +16,9 @@ from sync.engine.configs import check_schema
 from sync.engine.preflight import Report, State, check
 from sync.engine.service import service_status
 from sync.errors import ConfigError, ModelError, SyncError
-from sync.forms import MAX_MEGABYTES, TOO_LARGE, TargetForm, UploadForm
 from sync.models import SetupDraft
 from sync.tasks.queue import enqueue_look
+from sync.views.setup.forms import MAX_MEGABYTES, TOO_LARGE, TargetForm, UploadForm
 from sync.views.setup.frame import (
     TITLES,
     Mistake,

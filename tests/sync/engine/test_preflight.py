@@ -17,6 +17,7 @@ from sync.engine.preflight import Report, State, check
 from sync.errors import SyncError
 from sync.model_json import parse_model
 from sync.models import Event, SyncConfig
+from sync.sources.storage import Directory
 from tests.exports import ExportWriter
 from tests.models import model_json
 from tests.sync.conftest import run_sql
@@ -171,12 +172,10 @@ def test_a_location_that_hangs_is_given_up(
 ) -> None:
     release = threading.Event()
     monkeypatch.setattr(preflight, "SOURCE_SECONDS", 0.05)
-    monkeypatch.setattr(
-        preflight.Directory, "entries", lambda *_: release.wait(60) and []
-    )
+    monkeypatch.setattr(Directory, "entries", lambda *_: release.wait(60) and [])
     try:
         with pytest.raises(SyncError, match="does not answer"):
-            preflight._bounded(preflight.Directory(source.root).entries)
+            preflight._bounded(Directory(source.root).entries)
     finally:
         release.set()
 

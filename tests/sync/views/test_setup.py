@@ -19,10 +19,9 @@ from django.urls import reverse
 from django_q.models import OrmQ
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from sync import forms
 from sync.engine.drafts import STEPS
 from sync.models import Event, SetupDraft, SyncConfig
-from sync.views.setup import tables
+from sync.views.setup import forms, tables
 from tests.exports import ExportWriter
 from tests.models import HOSTILE, model_json
 from tests.people import person, signed_in
