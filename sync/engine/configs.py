@@ -130,7 +130,8 @@ def selection_changes(
     """Return the known tables that other globs would add, and those they leave out."""
     other = SyncConfig(include=list(include), exclude=list(exclude))
     names = SyncTable.objects.filter(config=config).exclude(state=SyncTable.State.NEW)
-    more, fewer = [], []
+    more: list[str] = []
+    fewer: list[str] = []
     for name in names.order_by("entity").values_list("entity", flat=True):
         before, after = config.selects(name), other.selects(name)
         if before != after:
