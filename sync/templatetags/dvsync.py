@@ -120,17 +120,6 @@ def total(numbers: Sequence[int]) -> int:
     return sum(numbers)
 
 
-@register.inclusion_tag("dvsync/rows.html")
-def rows(inserted: int, updated: int, deleted: int) -> dict[str, Any]:
-    """Show how many rows were inserted, updated and deleted."""
-    return {
-        "inserted": inserted,
-        "updated": updated,
-        "deleted": deleted,
-        "none": not (inserted or updated or deleted),
-    }
-
-
 @register.inclusion_tag("dvsync/error_card.html", takes_context=True)
 def error_card(
     context: template.Context,
