@@ -12,6 +12,9 @@ from django.views.decorators.csrf import csrf_exempt
 
 from sync.api.answers import REALM, Answer, Refusal, answer_of
 from sync.models import ApiToken
+from sync.views.access import ADD, CHANGE, OPERATE, VIEW
+
+__all__ = ["ADD", "CHANGE", "OPERATE", "VIEW", "by", "endpoint"]
 
 Handler = Callable[..., Answer]
 # By method: what one needs, and what is done.

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import psycopg
 from django.db import DatabaseError, InterfaceError
-from django.http import JsonResponse
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 
 from sync.engine.locks import BusyError
 from sync.errors import PROBLEMS, SyncError, TargetError, discreet
@@ -103,3 +104,11 @@ def _of_database(error: Exception) -> Answer:
     log.warning("The API cannot use the database: %s", type(error).__name__)
     away = TargetError("database_unavailable", "The database cannot be used now")
     return Answer(problem(away.code, discreet(away), "", away.remedy), 503)
+
+
+@csrf_exempt  # it does nothing
+def nowhere(request: HttpRequest) -> JsonResponse:
+    """Say that there is nothing at an address."""
+    message = f"There is nothing at {request.path[:200]}"
+    remedy = "docs/api.md lists the addresses; none ends in a slash."
+    return Answer(problem("not_found", message, "", remedy), 404).response()

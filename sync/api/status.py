@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from django.http import HttpRequest
 
-import sync
 from sync.api.answers import Answer, not_found
 from sync.api.asking import parameters
 from sync.engine.documents import (
@@ -18,6 +17,7 @@ from sync.engine.documents import (
 )
 from sync.engine.overview import SyncStatus, TableStatus, overview
 from sync.engine.states import Verdict
+from sync.engine.versions import version
 from sync.errors import PROBLEMS
 from sync.models import SyncConfig, SyncTable
 from sync.target.types import sql_type
@@ -42,7 +42,7 @@ def about(request: HttpRequest) -> Answer:
     mine = sorted(p for p in user.get_all_permissions() if p.startswith("sync."))
     return Answer(
         {
-            "version": sync.__version__,
+            "version": version(),
             "user": user.get_username(),
             "permissions": mine,
         }
@@ -121,7 +121,7 @@ def _no_sync(pk: int) -> Exception:
 
 def _columns(table: SyncTable) -> list[dict[str, str | None]]:
     """Return every column that dvsync made, and what the source says of it now."""
-    types = {name: data_type for name, data_type in table.attributes}
+    types: dict[str, str] = dict(table.attributes)
     made = [
         {"name": attribute, "type": types.get(attribute), "column": name, "sql": type_}
         for attribute, name, type_ in table.columns

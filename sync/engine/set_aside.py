@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from django.db.models import BinaryField, Func, IntegerField, Q, QuerySet, Value
 from django.db.models.functions import Length, Substr
+from django.db.models.lookups import GreaterThan
 
 from sync.engine.locks import BusyError
 from sync.engine.quarantine import Outcome, dismiss, reprocess
@@ -118,16 +118,11 @@ class _Position(Func):
 def _holds(text: str) -> Q:
     """Return the condition that a row names a text, or has it in its bytes."""
     names = ("partition", "file", "column", "reason", "table__entity")
-    anywhere = Q(pk__in=_with_bytes(text))
+    searched = Value(text.encode(), output_field=BinaryField())
+    anywhere = Q(GreaterThan(_Position(searched, "raw"), 0))
     for name in names:
         anywhere |= Q(**{f"{name}__icontains": text})
     return anywhere
-
-
-def _with_bytes(text: str) -> QuerySet[QuarantinedRow, dict[str, Any]]:
-    searched = Value(text.encode(), output_field=BinaryField())
-    found = QuarantinedRow.objects.annotate(at=_Position(searched, "raw"))
-    return found.filter(at__gt=0).order_by().values("pk")
 
 
 @dataclass(frozen=True)
@@ -204,9 +199,7 @@ def _told(outcome: Outcome) -> Decided:
         taken = error.code == "row_decided"
         became = Became.DECIDED if taken else Became.STILL_BAD
         said = "" if taken else str(error)
-        return Decided(
-            row.pk, place_of(row), became, said, error.code, error.remedy
-        )
+        return Decided(row.pk, place_of(row), became, said, error.code, error.remedy)
     if row.state == State.DISMISSED:
         return Decided(row.pk, place_of(row), Became.DISMISSED)
     unchanged = outcome.done.startswith("unchanged")
