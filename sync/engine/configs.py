@@ -78,11 +78,12 @@ def edit_config(
     changes: Mapping[str, object],
     *,
     accept: Sequence[SyncTable] = (),
+    by: str = "",
 ) -> list[str]:
     """Change fields of a sync, and replicate tables that waited for a yes.
 
-    Return what changed, in words. Tables that are selected from now on get their whole
-    history as backlog. Raises ``ConfigError``.
+    Return what changed, in words; the event says ``by`` whom. Tables that are selected
+    from now on get their whole history as backlog. Raises ``ConfigError``.
     """
     said = []
     with transaction.atomic():
@@ -103,7 +104,8 @@ def edit_config(
                 said.append(f"table {table.entity}")
         if said:
             catch_up(config)
-            Event.record(config, "sync_edited", "; ".join(said))
+            person = f" (by {by})" if by else ""
+            Event.record(config, "sync_edited", "; ".join(said) + person)
     return said
 
 

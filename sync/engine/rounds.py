@@ -35,12 +35,16 @@ def look_in_turn() -> Iterator[SyncConfig]:
         if time.monotonic() > end:
             log.info("The other exports have their turn with the next poll")
             return
-        if _look(config):
+        if look_at(config):
             yield config
 
 
-def _look(config: SyncConfig) -> bool:
-    """Look at one export and say whether there was anything new."""
+def look_at(config: SyncConfig) -> bool:
+    """Look at one export, not for long, and say whether there was anything new.
+
+    What is wrong with it is recorded there. Raises ``TargetError`` when the database
+    cannot be reached.
+    """
     before = config.error_code
     try:
         return not look_once(config, seconds=LOOK_SECONDS, files=LOOK_FILES).quiet
