@@ -16,6 +16,7 @@ from sync.api.answers import Refusal
 
 BODY_BYTES = 64 * 1024
 LARGEST = 2**63 - 1
+MOST = 100
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,11 @@ TEXTS = Field(
     ),
 )
 NUMBERS = Field(
-    "a list of numbers",
+    f"a list of 1 to {MOST} numbers",
     lambda value: (
-        isinstance(value, list) and all(_is_number(n, 1, LARGEST) for n in value)
+        isinstance(value, list)
+        and 0 < len(value) <= MOST
+        and all(_is_number(n, 1, LARGEST) for n in value)
     ),
 )
 OBJECT = Field("an object", lambda value: isinstance(value, dict))
@@ -125,11 +128,25 @@ def fields(
     return found
 
 
+def required_fields(request: HttpRequest, known: Mapping[str, Field]) -> dict[str, Any]:
+    """Return the fields of a body that must have all of them."""
+    return fields(request, known, required=known)
+
+
+def optional_fields(request: HttpRequest, known: Mapping[str, Field]) -> dict[str, Any]:
+    """Return the fields of a body that need not be there at all."""
+    return fields(request, known) if _has_body(request) else {}
+
+
 def nothing(request: HttpRequest) -> None:
     """Refuse a body that says something, where nothing can be said."""
-    length = request.headers.get("Content-Length") or "0"
-    if length not in {"0", ""}:
+    if _has_body(request):
         fields(request, {})
+
+
+def _has_body(request: HttpRequest) -> bool:
+    length = request.headers.get("Content-Length") or "0"
+    return length != "0" or "Transfer-Encoding" in request.headers
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -2,118 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 from django.http import HttpRequest
 
-from sync.api.access import CHANGE, Handler, by
+from sync.api.access import CHANGE, OPERATE, Handler, by
 from sync.api.answers import Answer, conflict
-from sync.api.asking import NUMBERS, Field, choice, fields, nothing, parameters
+from sync.api.asking import (
+    NUMBERS,
+    TEXT,
+    TEXTS,
+    Field,
+    choice,
+    nothing,
+    optional_fields,
+    parameters,
+    required_fields,
+)
 from sync.api.status import find_sync, find_table
-from sync.engine import set_aside, switches
-from sync.engine.configs import edit_config
-from sync.engine.decisions import accept_loss, approve_deletes
+from sync.engine import set_aside
 from sync.models import SyncConfig, SyncTable
+from sync.printable import printable
+from sync.tasks.deeds import SYNC_DEEDS, TABLE_DEEDS, Said
 
-# Whether anything was done, and words about it.
-Done: TypeAlias = tuple[bool, str]
-
-
-def for_sync(deed: Callable[[SyncConfig, str], Done]) -> Handler:
-    """Return the handler that does a deed to the sync of an address."""
-
-    def handler(request: HttpRequest, pk: int) -> Answer:
-        parameters(request)
-        nothing(request)
-        return _told(deed(find_sync(pk), by(request)))
-
-    return handler
-
-
-def for_table(deed: Callable[[SyncTable, str], Done]) -> Handler:
-    """Return the handler that does a deed to the table of an address."""
-
-    def handler(request: HttpRequest, pk: int) -> Answer:
-        parameters(request)
-        nothing(request)
-        return _told(deed(find_table(pk), by(request)))
-
-    return handler
-
-
-def _told(done: Done) -> Answer:
-    return Answer({"done": done[0], "message": done[1]})
-
-
-def pause(what: SyncConfig | SyncTable, person: str) -> Done:
-    """Load nothing until it is resumed."""
-    done = switches.pause(what, by=person)
-    return done, "paused" if done else "there is nothing to pause"
-
-
-def resume(what: SyncConfig | SyncTable, person: str) -> Done:
-    """End a pause."""
-    done = switches.resume(what, by=person)
-    return done, "resumed" if done else "it was not paused"
-
-
-def retry(what: SyncConfig | SyncTable, person: str) -> Done:
-    """Let what failed be tried again by the next poll."""
-    names = [table.entity for table in switches.retry(what, by=person)]
-    if not names:
-        return False, "there is nothing to retry"
-    return True, f"the next poll tries again: {', '.join(names)}"
-
-
-def approve(table: SyncTable, person: str) -> Done:
-    """Release a table that is held for its deletes."""
-    partition = approve_deletes(table)
-    if partition is None:
-        raise conflict(f"{table.entity} is not held for its deletes")
-    return True, f"the deletes of {partition} are approved"
-
-
-def accept(table: SyncTable, person: str) -> Done:
-    """Let a table go on without what is lost."""
-    if not accept_loss(table.config, table.entity):
-        raise conflict(f"{table.entity} does not wait for lost folders")
-    return True, "it goes on without the lost folders"
-
-
-def add(table: SyncTable, person: str) -> Done:
-    """Replicate a new table that waits for a yes."""
-    changed = edit_config(table.config, {}, accept=[table])
-    if not changed:
-        raise conflict(f"{table.entity} does not wait for a yes")
-    return True, "it is replicated from now on"
-
-
-SYNC_DEEDS = {"pause": pause, "resume": resume, "retry": retry}
-TABLE_DEEDS = {
-    "pause": pause,
-    "resume": resume,
-    "retry": retry,
-    "approve-deletes": approve,
-    "accept-loss": accept,
-    "add": add,
-}
 # What a deed needs that to operate is not enough for.
 NEEDED = {"add": CHANGE}
-
-
-# Rows that were set aside
-
+# Twice is once: the second time there was nothing to do, which is no error.
+REPEATABLE = frozenset({"pause", "resume", "retry", "sync-now"})
+# Not while it is paused.
+ACTIVE_ONLY = frozenset({"retry", "sync-now"})
+# What may be said of it: it is done only if that is so.
+FACTS: dict[str, dict[str, Field]] = {
+    "approve-deletes": {"partition": TEXT},
+    "accept-loss": {"partitions": TEXTS},
+}
 DECISION: dict[str, Field] = {
     "rows": NUMBERS,
     "deed": choice([deed.value for deed in set_aside.Deed]),
 }
 
 
+def needed(deed: str) -> str:
+    """Return the permission that a deed needs."""
+    return NEEDED.get(deed, OPERATE)
+
+
+def for_sync(deed: str) -> Handler:
+    """Return the handler that does a deed to the sync of an address."""
+
+    def handler(request: HttpRequest, pk: int) -> Answer:
+        parameters(request)
+        nothing(request)
+        config = find_sync(pk)
+        _check_paused(deed, config, paused=config.paused)
+        return _told(deed, SYNC_DEEDS[deed](config, by(request)))
+
+    return handler
+
+
+def for_table(deed: str) -> Handler:
+    """Return the handler that does a deed to the table of an address."""
+
+    def handler(request: HttpRequest, pk: int) -> Answer:
+        parameters(request)
+        only = _only(request, deed)
+        table = find_table(pk)
+        _check_paused(deed, table, paused=table.paused)
+        return _told(deed, TABLE_DEEDS[deed].do(table, by(request), only))
+
+    return handler
+
+
+def _only(request: HttpRequest, deed: str) -> str | None:
+    """Return the facts with which the deed is to be done, None: whatever they are."""
+    known = FACTS.get(deed)
+    if known is None:
+        nothing(request)
+        return None
+    given = optional_fields(request, known)
+    if "partitions" in given:
+        return "\n".join(sorted(given["partitions"]))
+    return given.get("partition")
+
+
+def _check_paused(deed: str, what: SyncConfig | SyncTable, *, paused: bool) -> None:
+    if paused and deed in ACTIVE_ONLY:
+        raise conflict(f"{printable(str(what))} is paused", "Resume it first.")
+
+
+def _told(deed: str, said: Said) -> Answer:
+    if not said.done and deed not in REPEATABLE:
+        raise conflict(str(said))
+    return Answer({"done": said.done, "message": str(said)})
+
+
+# Rows that were set aside
+
+
 def decide_rows(request: HttpRequest) -> Answer:
     """Re-process or dismiss rows that were set aside; tell what became of each."""
     parameters(request)
-    given = fields(request, DECISION, required=DECISION)
+    given = required_fields(request, DECISION)
     deed = set_aside.Deed(given["deed"])
     decided = set_aside.decide(given["rows"], deed, by=by(request))
     return Answer(
@@ -124,7 +111,7 @@ def decide_rows(request: HttpRequest) -> Answer:
                     "id": one.pk,
                     "place": one.place,
                     "became": one.became.value,
-                    "said": one.said,
+                    "said": one.said or None,
                     "code": one.code or None,
                     "remedy": one.remedy or None,
                 }

@@ -8,6 +8,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
+from sync.api.access import by
 from sync.api.answers import Answer
 from sync.api.asking import (
     OBJECT,
@@ -76,7 +77,7 @@ def edit(request: HttpRequest, pk: int) -> Answer:
     """Change settings; those that are not given stay."""
     parameters(request)
     config = find_sync(pk)
-    changed = edit_config(config, fields(request, EDITABLE))
+    changed = edit_config(config, fields(request, EDITABLE), by=by(request))
     return Answer({"sync": _told(config), "changed": changed})
 
 

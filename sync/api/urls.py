@@ -10,6 +10,7 @@ from django.urls import path, re_path
 from sync.api import deeds, lists, models, status, syncs
 from sync.api.access import ADD, CHANGE, OPERATE, VIEW, endpoint
 from sync.api.answers import nowhere
+from sync.tasks.deeds import SYNC_DEEDS, TABLE_DEEDS
 
 urlpatterns = [
     path("", endpoint(GET=(VIEW, status.about)), name="api"),
@@ -30,19 +31,19 @@ urlpatterns = [
     *(
         path(
             f"syncs/<int:pk>/{name}",
-            endpoint(POST=(OPERATE, deeds.for_sync(deed))),
+            endpoint(POST=(deeds.needed(name), deeds.for_sync(name))),
             name=f"api-sync-{name}",
         )
-        for name, deed in deeds.SYNC_DEEDS.items()
+        for name in SYNC_DEEDS
     ),
     path("tables/<int:pk>", endpoint(GET=(VIEW, status.one_table)), name="api-table"),
     *(
         path(
             f"tables/<int:pk>/{name}",
-            endpoint(POST=(deeds.NEEDED.get(name, OPERATE), deeds.for_table(deed))),
+            endpoint(POST=(deeds.needed(name), deeds.for_table(name))),
             name=f"api-table-{name}",
         )
-        for name, deed in deeds.TABLE_DEEDS.items()
+        for name in TABLE_DEEDS
     ),
     path("quarantine", endpoint(GET=(VIEW, lists.quarantine)), name="api-quarantine"),
     path(
