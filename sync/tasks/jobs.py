@@ -9,6 +9,7 @@ from functools import wraps
 from typing import ParamSpec
 
 from django.conf import settings
+from django.core.exceptions import ObjectDoesNotExist
 from django.utils import timezone
 
 from sync.engine.alarms import look_after_alerts
@@ -105,6 +106,8 @@ def load(table_id: int, insist: bool = False) -> None:
         log.warning("The load was stopped and rolled back", extra=place)
     except SyncError as error:
         log.warning("%s", discreet(error), extra=place)
+    except ObjectDoesNotExist:
+        log.info("The load ends: its sync was deleted", extra=place)
     except Exception as error:
         log.exception("The load ended unexpectedly", extra=place)
         record_unexpected(table, error)

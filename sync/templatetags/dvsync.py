@@ -9,7 +9,9 @@ from django import template
 from django.utils import timezone
 
 from sync import printable
-from sync.engine import words
+from sync.engine import error_cards, words
+from sync.engine.error_cards import ErrorCard
+from sync.engine.overview import SyncStatus, TableStatus
 from sync.engine.states import State
 
 register = template.Library()
@@ -56,3 +58,38 @@ def ago(moment: datetime | None, suffix: str = "ago") -> dict[str, Any]:
     """Show how long ago a moment was; its absolute time in UTC is at hand."""
     since = timezone.now() - moment if moment else None
     return {"moment": moment, "since": since, "suffix": suffix}
+
+
+@register.inclusion_tag("dvsync/error_card.html", takes_context=True)
+def error_card(
+    context: template.Context,
+    trouble: ErrorCard | TableStatus | SyncStatus,
+    level: int = 2,
+) -> dict[str, Any]:
+    """Show trouble, what is safe and what to press; to be asked only when there is.
+
+    Not inside a region that is polled: it folds. ``level`` is that of its heading.
+    """
+    card = _card(trouble)
+    perms, request = context["perms"], context["request"]
+    needed = {"add": "sync.change_syncconfig"}
+    deeds = [
+        deed
+        for deed in (card.deeds if card else ())
+        if needed.get(deed.name, "sync.operate_syncconfig") in perms
+    ]
+    return {
+        "card": card,
+        "deeds": deeds,
+        "level": level,
+        "id": f"error-{card.table.pk if card and card.table else 'sync'}",
+        "next": request.get_full_path(),
+    }
+
+
+def _card(trouble: ErrorCard | TableStatus | SyncStatus) -> ErrorCard | None:
+    if isinstance(trouble, TableStatus):
+        return error_cards.card_of_table(trouble)
+    if isinstance(trouble, SyncStatus):
+        return error_cards.card_of_sync(trouble)
+    return trouble
