@@ -11,6 +11,7 @@ from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
+from sync.engine.configs import TakenError
 from sync.engine.locks import BusyError
 from sync.errors import PROBLEMS, SyncError, TargetError, discreet
 
@@ -90,7 +91,8 @@ def answer_of(error: Exception) -> Answer:
         return Answer(problem("busy", message, "", "Try again in a moment."), 409)
     if isinstance(error, SyncError):
         document = problem(error.code, error.message, error.where, error.remedy)
-        return Answer(document, _STATUS.get(error.code, _REFUSED))
+        taken = isinstance(error, TakenError)
+        return Answer(document, 409 if taken else _STATUS.get(error.code, _REFUSED))
     if isinstance(error, DatabaseError | InterfaceError | psycopg.Error):
         return _of_database(error)
     log.error("A request of the API failed", exc_info=error)

@@ -90,6 +90,9 @@ def whole(given: Mapping[str, str], name: str, default: int, high: int) -> int:
 
 def body(request: HttpRequest, limit: int = BODY_BYTES) -> bytes:
     """Return the bytes of a JSON body; more than ``limit`` are refused unread."""
+    length = request.headers.get("Content-Length", "")
+    if not length.isdigit():
+        raise Refusal(411, "length_required", "There is no body, or no Content-Length")
     if request.content_type != "application/json":
         raise Refusal(
             415,
@@ -97,9 +100,6 @@ def body(request: HttpRequest, limit: int = BODY_BYTES) -> bytes:
             "The body must be JSON",
             remedy="Send Content-Type: application/json.",
         )
-    length = request.headers.get("Content-Length", "")
-    if not length.isdigit():
-        raise Refusal(411, "length_required", "Content-Length is missing")
     # Not .body, whose own limit is that of forms.
     data = b"" if int(length[:20]) > limit else request.read(limit + 1)
     if int(length[:20]) > limit or len(data) > limit:

@@ -153,6 +153,8 @@ def _error(
         "table": table.table.entity if table else None,
         "table_id": table.table.pk if table else None,
         "state": verdict.state.value,
+        "title": problem.title if problem else None,
+        "kept": problem.kept if problem else None,
         **said,
         "remedy": verdict.remedy or said.get("remedy", ""),
         "permanent": problem.permanent if problem else None,

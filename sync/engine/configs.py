@@ -19,6 +19,10 @@ from sync.target.tables import MAX_NAME, choose_name
 RESERVED_SCHEMAS = frozenset({"public", "information_schema"})
 
 
+class TakenError(ConfigError):
+    """What another sync has cannot be had a second time: its name, its schema."""
+
+
 @dataclass(frozen=True)
 class NewSync:
     """A sync that was created, what it would replicate now, and what to know."""
@@ -53,9 +57,9 @@ def create_config(
     )
     model = _model(config, model_json)
     if SyncConfig.objects.filter(name=config.name).exists():
-        raise ConfigError(f"There is a sync named {name!r} already")
+        raise TakenError(f"There is a sync named {name!r} already")
     if SyncConfig.objects.filter(schema_name=config.schema_name).exists():
-        raise ConfigError(
+        raise TakenError(
             f"Another sync uses the schema {config.schema_name!r}",
             remedy="Choose another one with --schema.",
         )
@@ -64,7 +68,7 @@ def create_config(
             config.save()
             Event.record(config, "sync_created", config.location)
     except IntegrityError as error:
-        raise ConfigError(f"A sync like {name!r} was created just now") from error
+        raise TakenError(f"A sync like {name!r} was created just now") from error
     entities = [entity.name for entity in model.entities] if model else []
     selected = tuple(entity for entity in entities if config.selects(entity))
     warnings = model.warnings if model else ()

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.http import HttpResponse
 from django.test import Client
 
 from sync.models import ApiToken
 from tests.people import person
 
-Caller = Callable[..., HttpResponse]
+# Django's test client gives its answers further attributes.
+Answer = Any
+Caller = Callable[..., Answer]
 ROOT = "/api/v1/"
 
 
@@ -28,7 +29,7 @@ def caller(role: str) -> Caller:
     headers = bearer(person(role))
     client = Client(enforce_csrf_checks=True)
 
-    def call(method: str, path: str, body: Any = None, **options: Any) -> HttpResponse:
+    def call(method: str, path: str, body: Any = None, **options: Any) -> Answer:
         if body is not None:
             options["data"] = body if isinstance(body, bytes) else json.dumps(body)
         given = {"content_type": "application/json", **options}
@@ -55,7 +56,7 @@ def administrator(db: None) -> Caller:
     return caller("administrator")
 
 
-def error_of(answer: HttpResponse, status: int) -> dict[str, str]:
+def error_of(answer: Answer, status: int) -> dict[str, str]:
     """Return the error of an answer, which must be JSON and have the status."""
     assert answer.status_code == status, answer.content
     assert answer.headers["Content-Type"] == "application/json"
@@ -68,7 +69,7 @@ def error_of(answer: HttpResponse, status: int) -> dict[str, str]:
     return error
 
 
-def document_of(answer: HttpResponse, status: int = 200) -> Any:
+def document_of(answer: Answer, status: int = 200) -> Any:
     """Return the document of an answer that went well."""
     assert answer.status_code == status, answer.content
     assert answer.headers["Content-Type"] == "application/json"

@@ -182,7 +182,8 @@ def test_whose_a_token_is_can_be_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["nothing", "syncs/", "status/", "syncs/x", "syncs/1/explode", "tables", "'"]
+    "path",
+    ["nothing", "syncs/", "status/", "syncs/x", "syncs/1/explode", "tables", "'"],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_an_unknown_address_is_answered_in_json(path: str, method: str) -> None:

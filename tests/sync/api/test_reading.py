@@ -120,7 +120,7 @@ def test_a_table_that_is_not_selected_is_not_there(
 def test_the_cost_does_not_grow_with_the_number_of_tables(
     export: Export, viewer: Caller
 ) -> None:
-    counts = []
+    counts: list[list[int]] = []
     for _ in range(2):
         for number in range(3):
             export.upsert(f"table{len(counts)}{number}", 1, name="a")
@@ -131,7 +131,9 @@ def test_the_cost_does_not_grow_with_the_number_of_tables(
             document_of(viewer("GET", path))
         found = []
         for path in paths:
-            with CaptureQueriesContext(connection, ) as seen:
+            with CaptureQueriesContext(
+                connection,
+            ) as seen:
                 document_of(viewer("GET", path))
             found.append(len(seen))
         counts.append(found)
