@@ -35,6 +35,9 @@ urlpatterns = [
     path("quarantine/", quarantine.quarantine, name="quarantine"),
     path("quarantine/decide/", quarantine.quarantine_decide, name="quarantine-decide"),
     path("setup/", setup.setup, name="setup"),
+    path("setup/restart/", setup.restart, name="setup-restart"),
+    path("setup/columns/", setup.columns, name="setup-columns"),
+    path("setup/first-rows/<int:pk>/", setup.first_rows, name="setup-first-rows"),
     path("setup/<slug:step>/", setup.setup_step, name="setup-step"),
     path("support-bundle/", bundle.support_bundle, name="support-bundle"),
     path(

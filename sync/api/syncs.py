@@ -21,6 +21,7 @@ from sync.api.asking import (
     parameters,
 )
 from sync.api.status import find_sync, settings_of
+from sync.engine import places
 from sync.engine.configs import create_config, edit_config
 from sync.model_json import MAX_BYTES
 from sync.models import BadRowPolicy, EmptyText, NewTables, SyncConfig
@@ -56,12 +57,13 @@ def create(request: HttpRequest) -> Answer:
     model = given.get("model_json")
     created = create_config(
         given["name"],
-        given["location"],
+        places.checked(given["location"]),
         schema=given.get("schema", ""),
         model_json=json.dumps(model).encode() if model is not None else None,
         include=given.get("include", []),
         exclude=given.get("exclude", []),
         policies={name: given[name] for name in POLICIES if name in given},
+        by=by(request),
     )
     config = created.config
     document = {
