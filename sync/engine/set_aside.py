@@ -198,7 +198,7 @@ def _told(outcome: Outcome) -> Decided:
     if error is not None:
         taken = error.code == "row_decided"
         became = Became.DECIDED if taken else Became.STILL_BAD
-        said = "" if taken else str(error)
+        said = "" if taken else error.message
         return Decided(row.pk, place_of(row), became, said, error.code, error.remedy)
     if row.state == State.DISMISSED:
         return Decided(row.pk, place_of(row), Became.DISMISSED)

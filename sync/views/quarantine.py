@@ -171,7 +171,8 @@ def _confirm(request: HttpRequest, asked: Asked) -> HttpResponse:
         "reprocess": asked.deed is Deed.REPROCESS,
         "rows": [_row(row) for row in set_aside.brief(found).order_by("pk")],
         "frozen": ",".join(map(str, asked.rows)),
-        "next": request.POST.get("next", ""),
+        # Where the form was, if that is a page of ours.
+        "next": back(request, reverse("quarantine")).headers["Location"],
     }
     return page(request, "dvsync/quarantine_confirm.html", context, title=asked.title)
 

@@ -41,7 +41,6 @@ class Command(DvsyncCommand):
         parser.add_argument(
             "--name",
             type=_name,
-            default="",
             metavar="TEXT",
             help="what the token is for (default: who made it)",
         )
