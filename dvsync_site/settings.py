@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from dvsync_site import embedded, logs
+from dvsync_site import embedded, logs, security
 from dvsync_site.embedded_places import homes
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -205,6 +205,7 @@ ALERT_EMAILS = _addresses("DVSYNC_ALERT_EMAILS")
 KEEP_DAYS = _positive("DVSYNC_KEEP_DAYS", 90)
 DEBUG = _flag("DJANGO_DEBUG")
 SECRET_KEY = _secret_key(DATA_DIR)
+HTTPS = _flag("DVSYNC_HTTPS")
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=["localhost", "127.0.0.1"])
 DATABASES = {"default": _database()}
 # Where the embedded server's files may be: its role may not ask that.
@@ -225,15 +226,21 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "sync.middleware.probes_first",
+    # The headers first: static files and refused requests have them too.
     "django.middleware.security.SecurityMiddleware",
+    "dvsync_site.security.more_headers",
+    "csp.middleware.CSPMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    # A region of a page is asked for every two seconds. What BREACH would guess from the
+    # sizes of answers is masked anew in each (the CSRF token), and Django adds bytes by
+    # chance to each compressed answer.
+    "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "csp.middleware.CSPMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
 TEMPLATES = [
@@ -253,27 +260,10 @@ TEMPLATES = [
 ROOT_URLCONF = "dvsync_site.urls"
 WSGI_APPLICATION = "dvsync_site.wsgi.application"
 LOGIN_URL = "admin:login"
-# No request to another host, nothing inline: what a stranger's name holds stays text.
-CONTENT_SECURITY_POLICY = {
-    "DIRECTIVES": {
-        "default-src": ["'none'"],
-        "script-src": ["'self'"],
-        "style-src": ["'self'"],
-        "img-src": ["'self'"],
-        "font-src": ["'self'"],
-        "connect-src": ["'self'"],
-        "form-action": ["'self'"],
-        "base-uri": ["'none'"],
-        "frame-ancestors": ["'none'"],
-    }
-}
+vars().update(security.settings(https=HTTPS, hosts=ALLOWED_HOSTS))
 # A model.json is read from its upload; what is larger than any is thrown away unread.
-FILE_UPLOAD_HANDLERS = ["sync.forms.LimitedUpload"]
+FILE_UPLOAD_HANDLERS = ["sync.views.setup.forms.LimitedUpload"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in ("MinimumLengthValidator", "CommonPasswordValidator")
-]
 
 # django-q2 wants a timeout; a load has none.
 warnings.filterwarnings("ignore", message="Retry and timeout are misconfigured")

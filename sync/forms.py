@@ -1,127 +1,146 @@
-"""The forms of the pages, and what of an upload is read at all."""
+"""The forms of the pages."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
-from django.core.files.uploadedfile import UploadedFile
-from django.core.files.uploadhandler import SkipFile, TemporaryFileUploadHandler
 
-from sync.engine.configs import check_name, check_schema
-from sync.errors import ConfigError
-from sync.model_json import MAX_BYTES
-from sync.models import BadRowPolicy, EmptyText, NewTables
+from sync.models import BadRowPolicy, EmptyText, NewTables, SyncConfig
 
-MAX_MEGABYTES = MAX_BYTES // 2**20
+MAX_NUMBER = 2**31 - 1
 
 
-class LimitedUpload(TemporaryFileUploadHandler):
-    """Writes uploads beside, up to the size that a model.json may have.
+class Globs(forms.CharField):
+    """Patterns of table names, one a line."""
 
-    Anybody may send one: a form is read before it is known who sent it. What is
-    larger is read to its end and dropped, so that the page can still answer.
-    """
+    widget = forms.Textarea(attrs={"rows": 4, "spellcheck": "false"})
 
-    def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes | None:
-        """Write a chunk, or give the file up."""
-        if start + len(raw_data) > MAX_BYTES:
-            self.request.META[TOO_LARGE] = True  # type: ignore[union-attr]
-            raise SkipFile
-        return super().receive_data_chunk(raw_data, start)
+    def to_python(self, value: Any) -> Any:
+        """Return the patterns; empty lines are none."""
+        lines = str(super().to_python(value)).splitlines()
+        return [line.strip() for line in lines if line.strip()]
+
+    def validate(self, value: Any) -> None:
+        """Refuse a pattern that nobody could read."""
+        super().validate(value)
+        for glob in value:
+            if not glob.isprintable():
+                raise forms.ValidationError(
+                    "%(glob)s is no pattern of table names",
+                    params={"glob": ascii(glob)},
+                )
+
+    def prepare_value(self, value: Any) -> Any:
+        """Show one a line."""
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Compare the patterns, not their text."""
+        return bool(self.to_python(data) != (initial or []))
 
 
-# Where a request tells that a file of it was given up. No header becomes such a name.
-TOO_LARGE = "dvsync.upload_too_large"
+class SettingsForm(forms.Form):
+    """What may be changed of a sync, with what each setting does."""
 
-
-class UploadForm(forms.Form):
-    """A model.json."""
-
-    model = forms.FileField(
-        label="model.json",
-        error_messages={
-            "required": "Choose a file first: the model.json of your export.",
-            "empty": "The file is empty.",
-        },
+    include = Globs(
+        required=False,
+        label="Tables to replicate",
+        help_text="Patterns of table names, one a line, such as account or msdyn_*. "
+        "Empty means all. A table that is chosen later is filled from its first "
+        "folder on.",
     )
-
-    def __init__(self, *args: Any, too_large: bool = False, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if too_large:
-            said = f"The file is larger than {MAX_MEGABYTES} MB."
-            self.fields["model"].error_messages["required"] = said
-
-    def content(self) -> tuple[bytes, str]:
-        """Return the bytes and the name of a valid form's file."""
-        file: UploadedFile[bytes] = self.cleaned_data["model"]
-        return file.read(), file.name or ""
-
-
-class TargetForm(forms.Form):
-    """Where the rows go, and what is done in cases of doubt."""
-
-    name = forms.CharField(
-        label="Name of the sync",
-        max_length=100,
-        strip=True,
-        help_text="As it is shown here and used by commands.",
+    exclude = Globs(
+        required=False,
+        label="Tables to leave out",
+        help_text="Patterns, one a line; they win. A table that is left out stays in "
+        "PostgreSQL with its rows, and is not updated any more.",
     )
-    schema = forms.CharField(
-        label="PostgreSQL schema",
-        help_text="The tables are made in it; it is made if it is not there.",
+    new_tables = forms.ChoiceField(
+        label="Tables that appear later",
+        choices=[
+            (NewTables.INCLUDE, "are replicated, if the patterns choose them"),
+            (NewTables.ASK, "wait for a yes"),
+        ],
+        widget=forms.RadioSelect,
     )
     bad_rows = forms.ChoiceField(
         label="A row that cannot be applied",
+        choices=[
+            (BadRowPolicy.STOP, "stops its table until a person has looked"),
+            (BadRowPolicy.QUARANTINE, "is set aside, and the rest is applied"),
+        ],
         widget=forms.RadioSelect,
-        choices=(
-            (BadRowPolicy.STOP, "stops its table until somebody has looked (safe)"),
-            (BadRowPolicy.QUARANTINE, "is set aside, and its table goes on"),
-        ),
-        initial=BadRowPolicy.STOP,
+        help_text="Rows that were set aside are kept as the file has them, to be "
+        "applied or dismissed later.",
     )
     max_bad_rows = forms.IntegerField(
-        label="Rows set aside per table at the most",
+        label="Rows set aside per table, at the most",
         min_value=0,
-        max_value=2**31 - 1,
-        initial=100,
-        help_text="With more than these the table stops after all.",
+        max_value=MAX_NUMBER,
+        help_text="With one more the table stops.",
     )
     empty_text = forms.ChoiceField(
-        label="An empty text in the export",
+        label="An empty cell of a text column",
+        choices=[
+            (EmptyText.NULL, "is NULL"),
+            (EmptyText.EMPTY, "is the empty text"),
+        ],
         widget=forms.RadioSelect,
-        choices=(
-            (EmptyText.NULL, "becomes NULL"),
-            (EmptyText.EMPTY, "becomes an empty text"),
-        ),
-        initial=EmptyText.NULL,
+        help_text="For rows that are applied from now on. A refresh brings the rows "
+        "that are there into line.",
     )
-    new_tables = forms.ChoiceField(
-        label="Tables that appear in the export later",
+    max_delete_share = forms.IntegerField(
+        label="Per cent of a table that one load may delete",
+        min_value=0,
+        max_value=100,
+        help_text="A load that would delete more, and more than 1,000 rows, is held "
+        "until a person approves it. 100 never holds.",
+    )
+    # The values that the person saw, so that nobody's change is overwritten unseen.
+    seen = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    SETTINGS: ClassVar = (
+        *("include", "exclude", "new_tables", "bad_rows", "max_bad_rows"),
+        *("empty_text", "max_delete_share"),
+    )
+
+    @classmethod
+    def values_of(cls, config: SyncConfig) -> dict[str, Any]:
+        """Return the settings as they are."""
+        return {name: getattr(config, name) for name in cls.SETTINGS}
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The settings as they were entered."""
+        return {name: self.cleaned_data[name] for name in self.SETTINGS}
+
+
+class DeletionForm(forms.Form):
+    """Whether the tables go too, and the name of the sync, typed."""
+
+    tables = forms.ChoiceField(
+        label="Its tables in PostgreSQL",
+        choices=[
+            ("keep", "stay as they are; nothing updates them any more"),
+            ("drop", "are dropped with all their rows"),
+        ],
         widget=forms.RadioSelect,
-        choices=(
-            (NewTables.INCLUDE, "come along if they match the choice of tables"),
-            (NewTables.ASK, "wait until somebody says yes"),
-        ),
-        initial=NewTables.INCLUDE,
+        initial="keep",
     )
+    name = forms.CharField(
+        label="Type the name of the sync to confirm",
+        strip=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+
+    def __init__(self, *args: Any, expected: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._expected = expected
 
     def clean_name(self) -> str:
-        """Refuse what a new sync may not be called."""
-        return _checked(check_name, self.cleaned_data["name"])
-
-    def clean_schema(self) -> str:
-        """Refuse a schema that it may not have."""
-        return _checked(check_schema, self.cleaned_data["schema"])
-
-    def policies(self) -> dict[str, object]:
-        """Return the answers that are fields of a sync, of a valid form."""
-        names = ("bad_rows", "max_bad_rows", "empty_text", "new_tables")
-        return {name: self.cleaned_data[name] for name in names}
-
-
-def _checked(check: Any, value: str) -> str:
-    try:
-        return str(check(value))
-    except ConfigError as error:
-        raise forms.ValidationError(error.message) from error
+        """Refuse another name."""
+        name: str = self.cleaned_data["name"]
+        if name != self._expected:
+            raise forms.ValidationError("That is not the name of the sync.")
+        return name

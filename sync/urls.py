@@ -12,6 +12,7 @@ from sync.views import (
     quarantine,
     setup,
     sync_page,
+    sync_settings,
     sync_tabs,
     table_page,
 )
@@ -25,8 +26,8 @@ urlpatterns = [
     path("syncs/<int:pk>/live/", sync_page.sync_live, name="sync-live"),
     path("syncs/<int:pk>/timeline/", sync_tabs.sync_timeline, name="sync-timeline"),
     path("syncs/<int:pk>/schema/", sync_tabs.sync_schema, name="sync-schema"),
-    path("syncs/<int:pk>/settings/", sync_tabs.sync_settings, name="sync-settings"),
-    path("syncs/<int:pk>/delete/", sync_tabs.sync_delete, name="sync-delete"),
+    path("syncs/<int:pk>/settings/", sync_settings.sync_settings, name="sync-settings"),
+    path("syncs/<int:pk>/delete/", sync_settings.sync_delete, name="sync-delete"),
     path("syncs/<int:pk>/do/<slug:deed>/", deeds.sync_deed, name="sync-deed"),
     path("tables/<int:pk>/", table_page.table_page, name="table"),
     path("tables/<int:pk>/live/", sync_page.table_live, name="table-live"),

@@ -128,6 +128,21 @@ def edit_config(
     return said
 
 
+def selection_changes(
+    config: SyncConfig, include: Sequence[str], exclude: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Return the known tables that other globs would add, and those they leave out."""
+    other = SyncConfig(include=list(include), exclude=list(exclude))
+    names = SyncTable.objects.filter(config=config).exclude(state=SyncTable.State.NEW)
+    more: list[str] = []
+    fewer: list[str] = []
+    for name in names.order_by("entity").values_list("entity", flat=True):
+        before, after = config.selects(name), other.selects(name)
+        if before != after:
+            (more if after else fewer).append(name)
+    return more, fewer
+
+
 def read_model_json(path: str) -> bytes:
     """Return the bytes of a model.json file; ``ConfigError`` when it is unreadable."""
     try:

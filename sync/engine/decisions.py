@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from sync.engine.locks import Namespace, lock
-from sync.models import Event, SyncConfig, SyncTable
+from sync.models import DataSyncProgress, Event, SyncConfig, SyncTable
 
 
 def lost_partitions(table: SyncTable) -> list[str]:
@@ -53,12 +53,29 @@ def _accept_loss(table: SyncTable, by: str, only: Sequence[str] | None) -> bool:
     return True
 
 
+def held_partitions(tables: Sequence[SyncTable]) -> dict[int, tuple[str, str]]:
+    """Return which partition's deletes hold tables, and what these would do."""
+    held = {
+        (table.config_id, table.entity): table.pk
+        for table in tables
+        if table.state == SyncTable.State.HELD
+    }
+    rows = DataSyncProgress.objects.filter(
+        error_code="mass_delete",
+        copy_status=DataSyncProgress.Status.FAILURE,
+        config__in={config for config, _ in held},
+    )
+    found = rows.values_list("config", "table_name", "partition", "error_message")
+    return {
+        held[config, entity]: (partition, message)
+        for config, entity, partition, message in found
+        if (config, entity) in held
+    }
+
+
 def held_partition(table: SyncTable) -> tuple[str, str] | None:
     """Return the partition whose deletes hold the table, and what it would do."""
-    held = table.progress.filter(error_code="mass_delete").first()
-    if table.state != SyncTable.State.HELD or held is None:
-        return None
-    return held.partition, held.error_message
+    return held_partitions([table]).get(table.pk)
 
 
 def approve_deletes(
@@ -75,9 +92,8 @@ def approve_deletes(
         partition, message = held
         table.approve(partition)
         # It was given up: without a next attempt no poll would take it.
-        table.progress.filter(partition=partition, copy_status=2).update(
-            next_attempt_at=timezone.now()
-        )
+        failed = table.progress.filter(copy_status=DataSyncProgress.Status.FAILURE)
+        failed.filter(partition=partition).update(next_attempt_at=timezone.now())
         Event.record(
             table.config,
             "deletes_approved",

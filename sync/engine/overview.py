@@ -6,18 +6,26 @@ The cost grows with the number of tables and with the backlog, not with the hist
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import Count, Exists, OuterRef, Subquery
+from django.db.models.functions import Coalesce, JSONObject
 from django.utils import timezone
 
-from sync.engine.backlogs import Backlog, backlogs, waiting_folders
+from sync.engine.backlogs import Backlog, TableRow, table_rows
 from sync.engine.locks import Namespace
-from sync.engine.service import ServiceStatus, service_status
+from sync.engine.rates import bars, rows_by_minute
+from sync.engine.service import (
+    ServiceStatus,
+    service_of,
+    service_signs,
+    service_status,
+)
 from sync.engine.session import database_errors, raw_cursor
 from sync.engine.states import (
     WORST_FIRST,
@@ -30,30 +38,24 @@ from sync.engine.states import (
     judge_sync,
     judge_table,
 )
-from sync.models import QuarantinedRow, SyncConfig, SyncPartition, SyncTable
+from sync.models import SyncConfig, SyncPartition, SyncTable
 from sync.target.activity import Running, running
 
-# What is told of a table; its columns and attributes are long.
-_FIELDS = (
-    "config_id",
-    "entity",
-    "target_name",
-    "state",
-    "last_partition",
-    "refresh_reason",
-    "approved_partition",
-    "error_code",
-    "error_message",
-    "error_remedy",
-    "last_loaded_at",
-    "loads_total",
-    "failures_total",
-    "inserted_total",
-    "updated_total",
-    "deleted_total",
-    "bytes_total",
-    "seconds_total",
-)
+WAITING_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What to look at: syncs by name or number, or one table; without any: all.
+
+    The rows of the last hour and the sizes of targets are read only when asked for.
+    """
+
+    names: Sequence[str] = ()
+    sync: int | None = None
+    table: int | None = None
+    rates: bool = False
+    sizes: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class TableStatus:
     """A table: its state, its backlog, and what runs on it.
 
     ``lag`` is 0 with an empty backlog; ``quarantined`` are open rows set aside.
+    ``begun_bytes`` is what its load of now has taken, ``size`` the target's on disk,
+    where they are known.
     """
 
     table: SyncTable
@@ -69,11 +73,20 @@ class TableStatus:
     backlog: Backlog
     running: Running | None
     quarantined: int
+    begun_bytes: int | None = None
+    size: int | None = None
 
     @property
     def state(self) -> State:
         """The word for its state."""
         return self.verdict.state
+
+    @property
+    def retriable(self) -> bool:
+        """Whether a person may let it be tried again: it failed, and is not held."""
+        kept = {SyncTable.State.ACTIVE, SyncTable.State.PARKED}
+        failed = self.table.error_code or self.backlog.failed
+        return self.table.state in kept and bool(failed)
 
 
 @dataclass(frozen=True)
@@ -82,7 +95,8 @@ class SyncStatus:
 
     ``applied_through`` is the newest partition that any of its tables applied, closed
     at ``applied_closed_at``. Of its ``waiting`` folders, closed but not complete, the
-    oldest are given with the reason.
+    oldest are given with the reason. ``rates`` are the rows applied in each minute of
+    the last hour, if they were asked for.
     """
 
     config: SyncConfig
@@ -92,6 +106,7 @@ class SyncStatus:
     applied_closed_at: datetime | None
     waiting: list[tuple[str, str]]
     waiting_folders: int
+    rates: tuple[int, ...] = ()
 
     @property
     def state(self) -> State:
@@ -131,56 +146,53 @@ class Overview:
 
 def overview(names: Sequence[str] = ()) -> Overview:
     """Read the state of these syncs, or of all. Raises ``TargetError``."""
+    return look(Scope(names=names))
+
+
+def look(scope: Scope) -> Overview:
+    """Read the state of what is asked for, in three queries. Raises ``TargetError``."""
     with database_errors():
+        clock = Clock(timezone.now(), timedelta(seconds=settings.LATE_SECONDS))
         # Before the rest: the first query may open a connection that went away.
-        service = service_status()
+        configs = _configs(scope, clock.now)
+        if not configs:
+            return Overview(clock.now, service_status(), [])
         # Before the backlog: a load that ends in between is then seen as running and
         # done, and not as one that nobody does.
         active = running(raw_cursor(), Namespace.TABLE)
-        configs = _configs(names)
-        ids = [config.pk for config in configs]
-        clock = Clock(timezone.now(), timedelta(seconds=settings.LATE_SECONDS))
-        tables = _tables(configs, backlogs(ids), active, _quarantined(ids), clock)
-        waiting = waiting_folders(ids)
-    syncs = [
-        _sync_status(config, tables[config.pk], waiting.get(config.pk, []), clock)
-        for config in configs
-    ]
+        tables = _tables(configs, active, scope, clock)
+    syncs = [_sync_status(config, tables[config.pk], clock) for config in configs]
     syncs.sort(key=lambda sync: WORST_FIRST.index(sync.state))
-    return Overview(clock.now, service, syncs)
+    return Overview(clock.now, service_of(configs[0], clock.now), syncs)
 
 
 # Reading
 
 
-def _configs(names: Sequence[str]) -> list[SyncConfig]:
-    ready = SyncPartition.objects.filter(
-        config=OuterRef("pk"), state=SyncPartition.State.READY
+def _configs(scope: Scope, now: datetime) -> list[SyncConfig]:
+    """Read the syncs with their folders, and the service's signs with each of them."""
+    folders = SyncPartition.objects.filter(config=OuterRef("pk"))
+    ready = folders.filter(state=SyncPartition.State.READY)
+    waiting = folders.filter(state=SyncPartition.State.WAITING).order_by(
+        "opened_at", "name"
     )
-    configs = SyncConfig.objects.defer("model_json").annotate(any_ready=Exists(ready))
-    return list(configs.filter(name__in=names) if names else configs)
-
-
-def _selected(ids: Sequence[int]) -> QuerySet[SyncTable]:
-    applied = SyncPartition.objects.filter(
-        config=OuterRef("config"), name=OuterRef("last_partition")
+    counted = waiting.order_by().values("config").annotate(n=Count("pk")).values("n")
+    told = waiting.values(json=JSONObject(name="name", reason="reason"))
+    configs = SyncConfig.objects.defer("model_json").annotate(
+        any_ready=Exists(ready),
+        waiting=ArraySubquery(told[:WAITING_SHOWN]),
+        waiting_folders=Coalesce(Subquery(counted), 0),
+        **service_signs(now),
     )
-    return (
-        SyncTable.objects.filter(config__in=ids)
-        .only(*_FIELDS)
-        .annotate(
-            applied_opened_at=Subquery(applied.values("opened_at")),
-            applied_closed_at=Subquery(applied.values("closed_at")),
-        )
-    )
-
-
-def _quarantined(ids: Sequence[int]) -> dict[int, int]:
-    rows = QuarantinedRow.objects.filter(
-        state=QuarantinedRow.State.OPEN, table__config__in=ids
-    )
-    counted = rows.order_by().values_list("table").annotate(n=Count("pk"))
-    return dict(counted)
+    if scope.rates:
+        configs = configs.annotate(rates=rows_by_minute(now))
+    if scope.names:
+        configs = configs.filter(name__in=scope.names)
+    if scope.sync is not None:
+        configs = configs.filter(pk=scope.sync)
+    if scope.table is not None:
+        configs = configs.filter(tables=scope.table)
+    return list(configs)
 
 
 # Putting together
@@ -188,33 +200,36 @@ def _quarantined(ids: Sequence[int]) -> dict[int, int]:
 
 def _tables(
     configs: Iterable[SyncConfig],
-    behind: dict[tuple[int, str], Backlog],
-    active: dict[int, Running],
-    quarantined: dict[int, int],
+    active: Mapping[int, Running],
+    scope: Scope,
     clock: Clock,
 ) -> dict[int, list[TableStatus]]:
     """Return the selected tables of each config, the worst first."""
     known = {config.pk: config for config in configs}
     found: dict[int, list[TableStatus]] = {pk: [] for pk in known}
-    for table in _selected(list(known)):
-        table.config = known[table.config_id]
-        if not table.config.selects(table.entity):
-            continue
-        backlog = behind.get((table.config_id, table.entity), Backlog())
-        load = active.get(table.pk)
-        facts = _facts(table, backlog, running=load is not None)
-        status = TableStatus(
-            table=table,
-            verdict=judge_table(facts, clock),
-            lag=clock.lag(backlog.first),
-            backlog=backlog,
-            running=load,
-            quarantined=quarantined.get(table.pk, 0),
-        )
-        found[table.config_id].append(status)
+    rows = table_rows(list(known), list(active), table=scope.table, sizes=scope.sizes)
+    for row in rows:
+        row.table.config = known[row.table.config_id]
+        if row.table.config.selects(row.table.entity):
+            status = _table_status(row, active.get(row.table.pk), clock)
+            found[row.table.config_id].append(status)
     for tables in found.values():
         tables.sort(key=lambda t: (WORST_FIRST.index(t.state), t.table.entity))
     return found
+
+
+def _table_status(row: TableRow, load: Running | None, clock: Clock) -> TableStatus:
+    facts = _facts(row.table, row.backlog, running=load is not None)
+    return TableStatus(
+        table=row.table,
+        verdict=judge_table(facts, clock),
+        lag=clock.lag(row.backlog.first),
+        backlog=row.backlog,
+        running=load,
+        quarantined=row.quarantined,
+        begun_bytes=row.begun_bytes,
+        size=row.size,
+    )
 
 
 def _facts(table: SyncTable, backlog: Backlog, *, running: bool) -> TableFacts:
@@ -239,18 +254,13 @@ def _trouble(row: SyncTable | SyncConfig, where: str) -> Trouble | None:
     return Trouble(row.error_code, row.error_message, where, row.error_remedy)
 
 
-def _sync_status(
-    config: SyncConfig,
-    tables: list[TableStatus],
-    waiting: list[tuple[str, str, int]],
-    clock: Clock,
-) -> SyncStatus:
+def _sync_status(config: Any, tables: list[TableStatus], clock: Clock) -> SyncStatus:
     facts = SyncFacts(
         sync=config.name,
         paused=config.paused,
         created_at=config.created_at,
         checked_at=config.checked_at,
-        any_ready=_annotated(config, "any_ready"),
+        any_ready=config.any_ready,
         error=_trouble(config, where=config.error_where),
     )
     newest = max(_applied(tables), default=(None, None, ""))
@@ -260,17 +270,14 @@ def _sync_status(
         tables=tables,
         applied_through=newest[2],
         applied_closed_at=newest[1],
-        waiting=[(name, reason) for name, reason, _ in waiting],
-        waiting_folders=waiting[0][2] if waiting else 0,
+        waiting=[(folder["name"], folder["reason"]) for folder in config.waiting],
+        waiting_folders=config.waiting_folders,
+        rates=bars(config.rates, clock.now) if hasattr(config, "rates") else (),
     )
 
 
 def _applied(tables: Iterable[TableStatus]) -> Iterator[tuple[Any, Any, str]]:
     for status in tables:
-        if opened_at := _annotated(status.table, "applied_opened_at"):
-            closed_at = _annotated(status.table, "applied_closed_at")
-            yield opened_at, closed_at, status.table.last_partition
-
-
-def _annotated(row: SyncTable | SyncConfig, name: str) -> Any:
-    return getattr(row, name)
+        row: Any = status.table
+        if row.applied_opened_at:
+            yield row.applied_opened_at, row.applied_closed_at, row.last_partition

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from typing import Any
 
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
-from django.db.models import Count, Q
+from django.db.models import Count, Expression, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce, JSONObject
 from django.utils import timezone
 
 from sync.engine.session import database_errors
@@ -53,6 +57,12 @@ class ServiceStatus:
         return sum(c.workers for c in self.clusters if c.queue == SYNC)
 
     @property
+    def worker_age(self) -> timedelta | None:
+        """How long ago one of them was heard of; None when none is."""
+        ages = [c.age for c in self.clusters if c.queue == SYNC and c.workers]
+        return min(ages, default=None)
+
+    @property
     def busy(self) -> int:
         """How many of these are doing a load."""
         return sum(c.busy for c in self.clusters if c.queue == SYNC)
@@ -77,20 +87,69 @@ def service_status() -> ServiceStatus:
     """Return the service's signs of life."""
     now = timezone.now()
     heartbeat = Heartbeat.objects.filter(name=Heartbeat.POLL).first()
-    clusters = Cluster.objects.filter(beat_at__gt=now - CLUSTER_DEAD_AFTER).annotate(
+    clusters = _clusters(now).values_list(*_CLUSTER)
+    return _status(
+        heartbeat.seen_at if heartbeat else None,
+        heartbeat.polls if heartbeat else 0,
+        (dict(zip(_CLUSTER, cluster, strict=True)) for cluster in clusters),
+        now,
+    )
+
+
+def service_signs(now: datetime) -> dict[str, Expression | Subquery]:
+    """Return the signs of life to annotate any rows with, for ``service_of``."""
+    beat = Heartbeat.objects.filter(name=Heartbeat.POLL)
+    fields = {name: name for name in _CLUSTER}
+    return {
+        "polled_at": Subquery(
+            beat.values(at=Coalesce("finished_at", "beat_at")),
+        ),
+        "polls": Subquery(beat.values("polls")),
+        "clusters": ArraySubquery(_clusters(now).values(json=JSONObject(**fields))),
+    }
+
+
+def service_of(row: Any, now: datetime) -> ServiceStatus:
+    """Return the signs of life that a row was annotated with."""
+    return _status(row.polled_at, row.polls or 0, row.clusters, now)
+
+
+# What is read of a cluster.
+_CLUSTER = ("queue", "host", "pid", "beat_at", "seen", "busy")
+
+
+def _clusters(now: datetime) -> QuerySet[Cluster]:
+    heard = Cluster.objects.filter(beat_at__gt=now - CLUSTER_DEAD_AFTER)
+    return heard.annotate(
         seen=Count("workers"),
         busy=Count("workers", filter=Q(workers__queue_row__isnull=False)),
     )
+
+
+def _status(
+    polled_at: datetime | None,
+    polls: int,
+    clusters: Iterable[Mapping[str, Any]],
+    now: datetime,
+) -> ServiceStatus:
     return ServiceStatus(
-        age=_since(heartbeat.seen_at, now) if heartbeat else None,
-        polls=heartbeat.polls if heartbeat else 0,
-        polled_at=heartbeat.seen_at if heartbeat else None,
+        age=_since(polled_at, now) if polled_at else None,
+        polls=polls,
+        polled_at=polled_at,
         clusters=tuple(
-            ClusterStatus(c.queue, c.host, c.pid, _since(c.beat_at, now), seen, busy)
+            ClusterStatus(
+                c["queue"], c["host"], c["pid"], _age(c, now), c["seen"], c["busy"]
+            )
             for c in clusters
-            for seen, busy in [(getattr(c, "seen", 0), getattr(c, "busy", 0))]
         ),
     )
+
+
+def _age(cluster: Mapping[str, Any], now: datetime) -> timedelta:
+    beat_at = cluster["beat_at"]
+    if isinstance(beat_at, str):  # as JSON has it
+        beat_at = datetime.fromisoformat(beat_at)
+    return _since(beat_at, now)
 
 
 def readiness() -> Readiness:

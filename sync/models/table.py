@@ -85,6 +85,11 @@ class SyncTable(models.Model):
     deleted_total = models.BigIntegerField(default=0)
     bytes_total = models.BigIntegerField(default=0)
     seconds_total = models.FloatField(default=0.0)
+    last_inserted = models.BigIntegerField(
+        default=0, help_text="Rows of the last load; so are the next two."
+    )
+    last_updated = models.BigIntegerField(default=0)
+    last_deleted = models.BigIntegerField(default=0)
 
     class Meta:
         ordering: ClassVar = ["config", "entity"]
@@ -155,13 +160,18 @@ class SyncTable(models.Model):
             self._move_state(self.State.PARKED, self.State.ACTIVE)
 
     def add_totals(self, **counts: float) -> None:
-        """Add to the totals, by their names without ``_total``."""
+        """Add to the totals, by their names without ``_total``.
+
+        Those of a load are also remembered as the last load's.
+        """
         changes: dict[str, object] = {
             f"{name}_total": F(f"{name}_total") + count
             for name, count in counts.items()
         }
         if "loads" in counts:
             changes["last_loaded_at"] = timezone.now()
+            rows = ("inserted", "updated", "deleted")
+            changes |= {f"last_{name}": counts.get(name, 0) for name in rows}
         SyncTable.objects.filter(pk=self.pk).update(**changes)
 
     def record_refresh(self, first: str, last: str) -> None:

@@ -16,6 +16,8 @@ _PHASE = re.compile(r"dvsync table=(\d+) phase=(\S+) bytes=(\d+)")
 _RUNNING = """
     SELECT held.objid::bigint, held.pid, session.application_name,
            session.xact_start, session.wait_event_type = 'Lock', copy.bytes_processed,
+           copy.tuples_processed,
+           extract(epoch FROM clock_timestamp() - session.query_start)::float,
            blocker.pid, other.usename,
            extract(epoch FROM clock_timestamp() - other.query_start)::float
     FROM pg_locks held
@@ -51,7 +53,8 @@ class Running:
     """A session that holds the lock of a table, and what it does there.
 
     ``phase`` is empty while it says nothing: in the short transactions around a load,
-    or for work that is no load. ``copied`` is what PostgreSQL counts in a COPY of now.
+    or for work that is no load. ``copied`` and ``copied_rows`` are what PostgreSQL
+    counts in a COPY of now, ``statement_seconds`` how long ago its statement began.
     """
 
     table_id: int
@@ -62,6 +65,8 @@ class Running:
     copied: int | None
     waiting: bool
     blockers: tuple[Blocker, ...]
+    copied_rows: int | None = None
+    statement_seconds: float | None = None
 
 
 def running(cursor: Cursor[tuple[object, ...]], namespace: int) -> dict[int, Running]:
@@ -80,11 +85,11 @@ def running(cursor: Cursor[tuple[object, ...]], namespace: int) -> dict[int, Run
 
 
 def _record(row: tuple[Any, ...]) -> Running:
-    table_id, pid, name, since, waiting, copied, *blocker = row
+    table_id, pid, name, since, waiting, copied, rows, seconds, *blocker = row
     said = _PHASE.fullmatch(name or "")
     if said and int(said[1]) != table_id:
         said = None
-    blocked_by, user, seconds = blocker
+    blocked_by, user, query_seconds = blocker
     return Running(
         table_id=table_id,
         pid=pid,
@@ -95,5 +100,7 @@ def _record(row: tuple[Any, ...]) -> Running:
         waiting=bool(waiting),
         blockers=()
         if blocked_by is None
-        else (Blocker(blocked_by, user or "", seconds),),
+        else (Blocker(blocked_by, user or "", query_seconds),),
+        copied_rows=rows,
+        statement_seconds=seconds,
     )

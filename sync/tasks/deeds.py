@@ -31,10 +31,17 @@ NAMES_SHOWN = 5
 
 @dataclass(frozen=True)
 class Said:
-    """What came of a deed; ``done`` is False when nothing was to do, or refused."""
+    """What came of a deed; ``done`` is False when nothing was to do, or refused.
+
+    ``note`` is what is true of others as well: that no service runs.
+    """
 
     done: bool
     text: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.note}".strip()
 
 
 class TableWork(Protocol):
@@ -71,7 +78,7 @@ def sync_now(config: SyncConfig, by: str) -> Said:
         if asked
         else f"{name} is about to be looked at: somebody asked for it just now."
     )
-    return Said(asked, text + _loads_of(config) + _without_service(queue.POLLS))
+    return Said(asked, text + _loads_of(config), _without_service(queue.POLLS))
 
 
 def pause_sync(config: SyncConfig, by: str) -> Said:
@@ -91,7 +98,7 @@ def resume_sync(config: SyncConfig, by: str) -> Said:
     if not switches.resume(config, by=by):
         return Said(False, f"{name} is not paused.")
     queue.enqueue_look(config)
-    return Said(True, f"{name} goes on." + _without_service(queue.POLLS))
+    return Said(True, f"{name} goes on.", _without_service(queue.POLLS))
 
 
 def retry_sync(config: SyncConfig, by: str) -> Said:
@@ -104,7 +111,7 @@ def retry_sync(config: SyncConfig, by: str) -> Said:
         return Said(False, f"{name} has nothing to retry.")
     queue.enqueue_look(config)
     shown = _names(tables)
-    return Said(True, f"Tried again: {shown}." + _without_service(queue.POLLS))
+    return Said(True, f"Tried again: {shown}.", _without_service(queue.POLLS))
 
 
 # A table
@@ -122,7 +129,7 @@ def retry(table: SyncTable, by: str, only: str | None = None) -> Said:
         why = held if table.state == SyncTable.State.HELD else ""
         return Said(False, f"{name} has nothing to retry.{why}")
     queue.enqueue_look(table.config)
-    return Said(True, f"{name} is tried again." + _without_service(queue.POLLS))
+    return Said(True, f"{name} is tried again.", _without_service(queue.POLLS))
 
 
 def pause(table: SyncTable, by: str, only: str | None = None) -> Said:
@@ -147,7 +154,7 @@ def resume(table: SyncTable, by: str, only: str | None = None) -> Said:
     queue.enqueue_look(table.config)
     if table.state != SyncTable.State.ACTIVE:
         return Said(True, f"{name} is {table.state} again, as it was before.")
-    return Said(True, f"{name} goes on." + _without_service(queue.POLLS))
+    return Said(True, f"{name} goes on.", _without_service(queue.POLLS))
 
 
 def ask_refresh(table: SyncTable) -> Question | Said:
@@ -166,7 +173,7 @@ def refresh(table: SyncTable, by: str, only: str | None = None) -> Said:
         return Said(False, f"{name} waits for a load or a refresh already.")
     record_refresh_asked(table, by)
     text = f"{name} is refreshed as soon as a worker is free."
-    return Said(True, text + _without_service(queue.QUEUE))
+    return Said(True, text, _without_service(queue.QUEUE))
 
 
 def _why_no_refresh(table: SyncTable) -> str:
@@ -196,7 +203,7 @@ def approve_deletes(table: SyncTable, by: str, only: str | None = None) -> Said:
         return Said(False, f"{name} is not held for that any more.")
     queue.enqueue_look(table.config)
     text = f"The deletes of {printable(partition)} are approved: {name} goes on."
-    return Said(True, text + _sync_is_paused(table) + _without_service(queue.POLLS))
+    return Said(True, text + _sync_is_paused(table), _without_service(queue.POLLS))
 
 
 def ask_acceptance(table: SyncTable) -> Question | Said:
@@ -213,7 +220,7 @@ def accept_loss(table: SyncTable, by: str, only: str | None = None) -> Said:
         return Said(False, f"{name} does not wait for just these folders any more.")
     queue.enqueue_look(table.config)
     text = f"{name} goes on without the lost folders."
-    return Said(True, text + _sync_is_paused(table) + _without_service(queue.POLLS))
+    return Said(True, text + _sync_is_paused(table), _without_service(queue.POLLS))
 
 
 def add(table: SyncTable, by: str, only: str | None = None) -> Said:
@@ -223,7 +230,7 @@ def add(table: SyncTable, by: str, only: str | None = None) -> Said:
         return Said(False, f"{name} is replicated already.")
     queue.enqueue_look(table.config)
     text = f"{name} is replicated from now on, with all of its history."
-    return Said(True, text + _sync_is_paused(table) + _without_service(queue.POLLS))
+    return Said(True, text + _sync_is_paused(table), _without_service(queue.POLLS))
 
 
 SYNC_DEEDS: dict[str, Callable[[SyncConfig, str], Said]] = {
@@ -294,6 +301,6 @@ def _without_service(queue: str) -> str:
     if any(cluster.queue == queue for cluster in service_status().clusters):
         return ""
     return (
-        " But no service runs, so it waits until one is started: manage.py up, or "
+        "But no service runs, so it waits until one is started: manage.py up, or "
         "manage.py qcluster."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,10 +10,11 @@ from django import template
 from django.utils import timezone
 
 from sync import printable
-from sync.engine import error_cards, words
+from sync.engine import error_cards, folders, words
 from sync.engine.error_cards import ErrorCard
 from sync.engine.overview import SyncStatus, TableStatus
 from sync.engine.states import State
+from sync.models import DataSyncProgress
 
 register = template.Library()
 
@@ -47,6 +49,24 @@ def plural(value: int, word: str) -> str:
     return words.plural(value, word)
 
 
+@register.filter
+def duration(time: timedelta | None) -> str:
+    """Return how long work took: in 12 s, in less than a second."""
+    if time is None:
+        return ""
+    brief = time < timedelta(seconds=1)
+    return "in less than 1 s" if brief else f"in {words.span(time)}"
+
+
+@register.filter
+def took(row: DataSyncProgress) -> str:
+    """Return how long the load of a folder took, if that is known."""
+    time = folders.took(row)
+    if time is None:
+        return ""
+    return words.span(time) if time >= timedelta(seconds=1) else "< 1 s"
+
+
 @register.inclusion_tag("dvsync/state.html")
 def state(value: State) -> dict[str, Any]:
     """Show the word for a state with its icon and colour."""
@@ -58,6 +78,46 @@ def ago(moment: datetime | None, suffix: str = "ago") -> dict[str, Any]:
     """Show how long ago a moment was; its absolute time in UTC is at hand."""
     since = timezone.now() - moment if moment else None
     return {"moment": moment, "since": since, "suffix": suffix}
+
+
+# A bar a minute, in the units of the drawing.
+BAR_WIDTH, BAR_GAP, BARS_HIGH = 3, 1, 24
+
+
+@register.inclusion_tag("dvsync/sparkline.html")
+def sparkline(numbers: Sequence[int], what: str) -> dict[str, Any]:
+    """Draw a bar for each number; ``what`` names them for who does not see it."""
+    step = BAR_WIDTH + BAR_GAP
+    return {
+        "path": "".join(_bars(numbers, step)),
+        "width": len(numbers) * step - BAR_GAP,
+        "height": BARS_HIGH,
+        "what": what,
+        "most": max(numbers, default=0),
+        "sum": sum(numbers),
+    }
+
+
+def _bars(numbers: Sequence[int], step: int) -> Iterator[str]:
+    most = max(numbers, default=0)
+    for index, number in enumerate(numbers):
+        if number > 0:
+            # The least one can be seen as well.
+            high = max(2, round(BARS_HIGH * number / most))
+            left = index * step
+            yield f"M{left} {BARS_HIGH}v-{high}h{BAR_WIDTH}v{high}z"
+
+
+@register.filter
+def seconds(value: float) -> timedelta:
+    """Return seconds as a length of time."""
+    return timedelta(seconds=value)
+
+
+@register.filter
+def total(numbers: Sequence[int]) -> int:
+    """Return the sum of numbers."""
+    return sum(numbers)
 
 
 @register.inclusion_tag("dvsync/error_card.html", takes_context=True)

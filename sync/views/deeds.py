@@ -76,4 +76,4 @@ def _ask(request: HttpRequest, table: SyncTable, question: Question) -> HttpResp
 
 def _say(request: HttpRequest, said: Said) -> None:
     level = messages.SUCCESS if said.done else messages.WARNING
-    messages.add_message(request, level, said.text)
+    messages.add_message(request, level, str(said))

@@ -16,9 +16,9 @@ from sync.engine.configs import check_schema
 from sync.engine.preflight import Report, State, check
 from sync.engine.service import service_status
 from sync.errors import ConfigError, ModelError, SyncError
-from sync.forms import MAX_MEGABYTES, TOO_LARGE, TargetForm, UploadForm
 from sync.models import SetupDraft
 from sync.tasks.queue import enqueue_look
+from sync.views.setup.forms import MAX_MEGABYTES, TOO_LARGE, TargetForm, UploadForm
 from sync.views.setup.frame import (
     TITLES,
     Mistake,
@@ -50,8 +50,9 @@ def show_model(
 
 def save_model(request: HttpRequest) -> HttpResponse:
     """Take an upload."""
+    files = request.FILES  # reading them tells whether one was given up
     too_large = bool(request.META.get(TOO_LARGE))
-    form = UploadForm(request.POST, request.FILES, too_large=too_large)
+    form = UploadForm(request.POST, files, too_large=too_large)
     if not form.is_valid():
         return show_model(request, tuple(mistakes_of(form)))
     data, name = form.content()

@@ -91,7 +91,7 @@ def test_a_refresh_waits_for_a_load(spoilt: SyncTable) -> None:
     with ExitStack() as load:
         load.enter_context(exclusive(Namespace.TABLE, spoilt.pk))
         sleep = mock.Mock(side_effect=lambda _: load.close())
-        with mock.patch.object(refreshing.time, "sleep", sleep):
+        with mock.patch("sync.tasks.refreshing.time.sleep", sleep):
             refresh(spoilt)
     assert sleep.call_count == 1
     assert names(spoilt) == ["a", "b"]
@@ -189,12 +189,11 @@ def test_the_service_looks_when_it_is_asked_to(
 ) -> None:
     export.upsert("account", 1, name="a")
     export.close_folder()
-    service.both()
-    # A poll would not come for so long.
-    run_sql("UPDATE django_q_schedule SET next_run = now() + interval '1 minute'")
-    deeds.sync_now(export.config, "alice")
-    eventually(lambda: export.config.progress.filter(copy_status=1), service.logs)
-    assert not OrmQ.objects.filter(key="poll").exists()
+    with exclusive(Namespace.POLL, 0):  # no poll looks meanwhile
+        service.both()
+        deeds.sync_now(export.config, "alice")
+        done = export.config.progress.filter(copy_status=1)
+        eventually(done.exists, service.logs)
 
 
 def test_a_killed_refresh_is_done_by_another_worker_and_no_load_comes_between(
