@@ -131,19 +131,23 @@ def differences(expected: Any, found: Any, path: str) -> Iterator[str]:
     if type(expected) is not type(found):
         yield f"{path}: {found!r}"
     elif isinstance(expected, dict):
-        lacks = expected.keys() - found.keys()
         more = found.keys() - expected.keys() if expected else set()
-        if lacks or (more and key not in ABBREVIATED):
-            yield f"{path}: lacks {lacks}, has also {more}"
+        if expected.keys() - found.keys() or (more and key not in ABBREVIATED):
+            yield f"{path}: has {list(found)}"
         for name in expected.keys() & found.keys():
             yield from differences(expected[name], found[name], f"{path}.{name}")
     elif isinstance(expected, list):
-        if len(found) < len(expected):
-            yield f"{path}: {found!r}"
-        for one, other in zip(expected, found, strict=False):
-            yield from differences(one, other, f"{path}.one of {key}")
+        yield from of_lists(expected, found, path)
     elif not is_like(expected, found, key):
         yield f"{path}: {found!r}"
+
+
+def of_lists(expected: list[Any], found: list[Any], path: str) -> Iterator[str]:
+    """Say where a list does not begin as the documented one."""
+    if len(found) < len(expected):
+        yield f"{path}: {found!r}"
+    for one, other in zip(expected, found, strict=False):
+        yield from differences(one, other, f"{path}.item")
 
 
 def is_like(expected: Any, found: Any, key: str) -> bool:
