@@ -59,10 +59,40 @@
     if ((stale || refused) !== was) tell(stale || refused ? text : "Updated again.");
   };
 
+  // What stands for a sync or a table: a row of a list, or a part with its name.
   const readStates = (live) => new Map(Array.from(
-    live.querySelectorAll("[data-state]"),
-    (part) => [part.id, { name: part.dataset.name, state: part.dataset.state }],
+    live.querySelectorAll("tbody tr[id], [data-name][id]"),
+    (part) => [part.id, {
+      name: part.dataset.name || part.querySelector("th a").textContent.trim(),
+      state: part.querySelector(".state").textContent.trim(),
+    }],
   ));
+
+  // In a list each button says whose it is; to the eye its row does.
+  const nameButtons = (live) => {
+    for (const row of live.querySelectorAll("tbody tr[id]")) {
+      const name = row.querySelector("th a").textContent.trim();
+      for (const button of row.querySelectorAll("td button, td a.button")) {
+        button.setAttribute("aria-label", `${button.textContent.trim()} ${name}`);
+      }
+    }
+  };
+
+  // The focus stays on the same link or button when the region is replaced.
+  const isFor = (element) =>
+    ["formaction", "href"].map((name) => element.getAttribute(name)).join();
+  let focused = null;
+
+  const keepFocus = (live) => {
+    const element = document.activeElement;
+    focused = element !== live && live.contains(element) ? isFor(element) : null;
+  };
+
+  const restoreFocus = (live) => {
+    if (focused === null || live.contains(document.activeElement)) return;
+    const same = [...live.querySelectorAll("a, button")].find((e) => isFor(e) === focused);
+    if (same) same.focus({ preventScroll: true });
+  };
 
   // Tells what became of syncs and tables, never every number.
   const tellChanges = (live) => {
@@ -110,9 +140,15 @@
     show();
   });
 
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (isLive(event.target)) keepFocus(event.target);
+  });
+
   document.addEventListener("htmx:load", (event) => {
     const live = event.target;
     if (!isLive(live)) return;
+    restoreFocus(live);
+    nameButtons(live);
     tellChanges(live);
     setTitle(live);
     show();
@@ -132,6 +168,7 @@
     const live = region(), select = byId("live-every");
     if (!live || !select) return;
     states = readStates(live);
+    nameButtons(live);
     byId("live-choice").hidden = false;
     byId("live-reload").hidden = true;
     select.value = choice;

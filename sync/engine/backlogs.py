@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db import DatabaseError
@@ -15,11 +17,7 @@ from sync.models import SyncTable
 # One row for each table; of its backlog the size, the oldest partition, and the oldest
 # that was given up. The partial index progress_backlog holds what is not applied.
 _TABLES = """
-    WITH wanted AS MATERIALIZED (
-        SELECT id, config_id, entity FROM sync_synctable
-        WHERE config_id = ANY(%(configs)s)
-          AND (%(table)s::bigint IS NULL OR id = %(table)s)
-    ), backlog AS (
+    WITH backlog AS (
         SELECT p.config_id, p.table_name, count(*) AS partitions,
                sum(p.bytes)::bigint AS bytes, min(s.opened_at) AS first_at,
                min(s.opened_at) FILTER (
@@ -29,8 +27,8 @@ _TABLES = """
         JOIN sync_syncpartition s
           ON s.config_id = p.config_id AND s.name = p.partition
         WHERE p.copy_status <> 1 AND p.config_id = ANY(%(configs)s)
-          AND (%(table)s::bigint IS NULL
-               OR p.table_name IN (SELECT entity FROM wanted))
+          AND (%(table)s::bigint IS NULL OR p.table_name = (
+              SELECT entity FROM sync_synctable WHERE id = %(table)s))
         GROUP BY p.config_id, p.table_name
     ), ends AS MATERIALIZED (
         SELECT DISTINCT ON (b.config_id, b.table_name, s.opened_at)
@@ -43,9 +41,9 @@ _TABLES = """
         FROM backlog b
         -- Equality, and not IN, lets PostgreSQL join by hash.
         CROSS JOIN LATERAL
-            unnest(ARRAY[b.first_at, b.given_up_at]) AS wanted (opened_at)
+            unnest(ARRAY[b.first_at, b.given_up_at]) AS the (opened_at)
         JOIN sync_syncpartition s
-          ON s.config_id = b.config_id AND s.opened_at = wanted.opened_at
+          ON s.config_id = b.config_id AND s.opened_at = the.opened_at
         -- The limit, of one row by its key, keeps it from reading the table once more.
         CROSS JOIN LATERAL (
             SELECT * FROM data_sync_progress mine
@@ -67,8 +65,7 @@ _TABLES = """
                             WHERE datname = current_database())
     ), quarantined AS (
         SELECT table_id, count(*) AS rows FROM sync_quarantinedrow
-        WHERE state = 'open' AND table_id IN (SELECT id FROM wanted)
-        GROUP BY table_id
+        WHERE state = 'open' GROUP BY table_id
     )
     SELECT t.id, t.config_id, t.entity, t.target_name, t.state, t.last_partition,
            t.refresh_reason, t.approved_partition,
@@ -81,24 +78,12 @@ _TABLES = """
            coalesce(q.rows, 0) AS open_bad_rows,
            coalesce(b.partitions, 0) AS backlog_partitions,
            coalesce(b.bytes, 0) AS backlog_bytes,
-           f.partition AS first_partition, f.closed_at AS first_closed_at,
-           f.attempts AS first_attempts, f.next_attempt_at AS first_next_attempt_at,
-           f.failed AS first_failed, f.error_code AS first_error_code,
-           f.error_message AS first_error_message, f.error_where AS first_error_where,
-           f.error_remedy AS first_error_remedy, f.found_at AS first_found_at,
-           g.partition AS given_up_partition, g.closed_at AS given_up_closed_at,
-           g.attempts AS given_up_attempts,
-           g.next_attempt_at AS given_up_next_attempt_at,
-           g.failed AS given_up_failed, g.error_code AS given_up_error_code,
-           g.error_message AS given_up_error_message,
-           g.error_where AS given_up_error_where,
-           g.error_remedy AS given_up_error_remedy, g.found_at AS given_up_found_at,
+           -- Few tables have them, and many columns of many rows cost time.
+           to_jsonb(f)::text AS first_unapplied, to_jsonb(g)::text AS given_up,
            begun.bytes AS begun_bytes,
            CASE WHEN %(sized)s AND c.oid NOT IN (SELECT oid FROM locked)
                 THEN pg_total_relation_size(c.oid) END AS size_on_disk
-    FROM wanted w
-    JOIN sync_synctable t ON t.id = w.id
-    JOIN sync_syncconfig config ON config.id = t.config_id
+    FROM sync_synctable t
     CROSS JOIN patience
     LEFT JOIN sync_syncpartition applied
       ON applied.config_id = t.config_id AND applied.name = t.last_partition
@@ -116,8 +101,12 @@ _TABLES = """
           AND p.finished_at IS NULL
         GROUP BY p.started_at ORDER BY p.started_at DESC LIMIT 1
     ) AS begun ON t.id = ANY(%(running)s)
-    LEFT JOIN pg_namespace n ON %(sized)s AND n.nspname = config.schema_name
-    LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.target_name
+    LEFT JOIN pg_class c ON %(sized)s AND c.relname = t.target_name
+      AND c.relnamespace = (SELECT n.oid FROM pg_namespace n JOIN sync_syncconfig mine
+                            ON mine.schema_name = n.nspname
+                            WHERE mine.id = (%(configs)s)[1])
+    WHERE t.config_id = ANY(%(configs)s)
+      AND (%(table)s::bigint IS NULL OR t.id = %(table)s)
     ORDER BY t.config_id, t.entity
 """
 
@@ -162,7 +151,8 @@ def table_rows(
 ) -> Iterator[TableRow]:
     """Read the tables of these syncs, or one alone; ``running`` are those that load.
 
-    Nobody's lock is waited for longer than a moment.
+    Sizes are those of the first sync's targets. Nobody's lock is waited for longer
+    than a moment.
     """
     wanted = {"configs": list(configs), "running": list(running), "table": table}
     try:
@@ -176,13 +166,14 @@ def table_rows(
 
 
 def _table_row(row: Any) -> TableRow:
+    first, given_up = _unapplied(row.first_unapplied), _unapplied(row.given_up)
     return TableRow(
         table=row,
         backlog=Backlog(
             row.backlog_partitions,
             row.backlog_bytes,
-            _unapplied(row, "first"),
-            _unapplied(row, "given_up"),
+            first,
+            given_up if given_up and given_up.given_up else None,
         ),
         quarantined=row.open_bad_rows,
         begun_bytes=row.begun_bytes,
@@ -190,22 +181,22 @@ def _table_row(row: Any) -> TableRow:
     )
 
 
-def _unapplied(row: Any, end: str) -> Unapplied | None:
-    def of(name: str) -> Any:
-        return getattr(row, f"{end}_{name}")
-
-    if of("partition") is None or (end == "given_up" and not of("failed")):
+def _unapplied(document: str | None) -> Unapplied | None:
+    if document is None:
         return None
+    row = json.loads(document)
     trouble = None
-    if of("failed"):
-        texts = (of(f"error_{name}") for name in ("code", "message", "where", "remedy"))
+    if row["failed"]:
+        texts = (
+            row[f"error_{name}"] for name in ("code", "message", "where", "remedy")
+        )
         trouble = Trouble(*texts)
-    found = Unapplied(
-        of("partition"),
-        of("closed_at"),
-        of("attempts"),
-        of("next_attempt_at"),
+    next_at = row["next_attempt_at"]
+    return Unapplied(
+        row["partition"],
+        datetime.fromisoformat(row["closed_at"]),
+        row["attempts"],
+        datetime.fromisoformat(next_at) if next_at else None,
         trouble,
-        of("found_at"),
+        datetime.fromisoformat(row["found_at"]),
     )
-    return found if end == "first" or found.given_up else None

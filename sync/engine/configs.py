@@ -37,11 +37,12 @@ def create_config(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     policies: Mapping[str, object] | None = None,
+    by: str = "",
 ) -> NewSync:
     """Check everything and create the sync; raises ``ConfigError`` with the reason.
 
     ``model_json`` only tells the tables while the export has no folder yet.
-    ``policies`` are further fields of the sync.
+    ``policies`` are further fields of the sync. ``by`` is who does it.
     """
     config = SyncConfig(
         name=_checked_name(name),
@@ -52,17 +53,13 @@ def create_config(
         **(policies or {}),
     )
     model = _model(config, model_json)
-    if SyncConfig.objects.filter(name=config.name).exists():
-        raise ConfigError(f"There is a sync named {name!r} already")
-    if SyncConfig.objects.filter(schema_name=config.schema_name).exists():
-        raise ConfigError(
-            f"Another sync uses the schema {config.schema_name!r}",
-            remedy="Choose another one with --schema.",
-        )
+    check_name(config.name)
+    check_schema(config.schema_name)
     try:
         with transaction.atomic():
             config.save()
-            Event.record(config, "sync_created", config.location)
+            said = f"{config.location} by {by}" if by else config.location
+            Event.record(config, "sync_created", said)
     except IntegrityError as error:
         raise ConfigError(f"A sync like {name!r} was created just now") from error
     entities = [entity.name for entity in model.entities] if model else []
@@ -71,6 +68,24 @@ def create_config(
     if entities and not selected:
         warnings = (*warnings, "The globs select none of the tables known so far")
     return NewSync(config, selected, warnings)
+
+
+def check_name(name: str) -> str:
+    """Return the name if a new sync may have it; raises ``ConfigError``."""
+    if SyncConfig.objects.filter(name=_checked_name(name)).exists():
+        raise ConfigError(f"There is a sync named {name!r} already")
+    return name
+
+
+def check_schema(schema: str) -> str:
+    """Return the schema's name if a new sync may have it; raises ``ConfigError``."""
+    name = _checked_schema(schema)
+    if SyncConfig.objects.filter(schema_name=name).exists():
+        raise ConfigError(
+            f"Another sync uses the schema {name!r}",
+            remedy="Choose another one with --schema.",
+        )
+    return name
 
 
 def edit_config(
@@ -115,7 +130,8 @@ def selection_changes(
     """Return the known tables that other globs would add, and those they leave out."""
     other = SyncConfig(include=list(include), exclude=list(exclude))
     names = SyncTable.objects.filter(config=config).exclude(state=SyncTable.State.NEW)
-    more, fewer = [], []
+    more: list[str] = []
+    fewer: list[str] = []
     for name in names.order_by("entity").values_list("entity", flat=True):
         before, after = config.selects(name), other.selects(name)
         if before != after:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.db.models import Count
 
@@ -38,9 +39,9 @@ def counts(table: SyncTable) -> dict[int, int]:
     return dict(counted.annotate(n=Count("pk")))
 
 
-def took(row: DataSyncProgress) -> float | None:
-    """Return the seconds from the beginning of a load to its end, if both are known."""
+def took(row: DataSyncProgress) -> timedelta | None:
+    """Return the time from the beginning of a load to its end, if both are known."""
     if row.started_at is None or row.finished_at is None:
         return None
-    seconds = (row.finished_at - row.started_at).total_seconds()
-    return seconds if seconds >= 0 else None
+    time = row.finished_at - row.started_at
+    return time if time >= timedelta() else None

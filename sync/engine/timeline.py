@@ -223,15 +223,15 @@ def _closed(
 ) -> Iterator[Entry]:
     """Yield the ends of incidents."""
     for row in _incidents(config, wanted, "closed_at", 3, before, limit):
-        lasted = row.closed_at - row.opened_at
+        at = row.closed_at or row.opened_at  # the condition of the query
         yield Entry(
-            Place(row.closed_at, 3, str(row.pk)),
+            Place(at, 3, str(row.pk)),
             "alerts",
             "Alert ended: nobody asks any more" if row.muted else "Recovered",
             level="info" if row.muted else "good",
             table=row.table_name,
             message=row.message,
-            load={"lasted": lasted},
+            load={"lasted": at - row.opened_at},
         )
 
 

@@ -50,12 +50,21 @@ def plural(value: int, word: str) -> str:
 
 
 @register.filter
+def duration(time: timedelta | None) -> str:
+    """Return how long work took: in 12 s, in less than a second."""
+    if time is None:
+        return ""
+    brief = time < timedelta(seconds=1)
+    return "in less than 1 s" if brief else f"in {words.span(time)}"
+
+
+@register.filter
 def took(row: DataSyncProgress) -> str:
     """Return how long the load of a folder took, if that is known."""
-    seconds = folders.took(row)
-    if seconds is None:
+    time = folders.took(row)
+    if time is None:
         return ""
-    return words.span(timedelta(seconds=seconds)) if seconds >= 1 else "< 1 s"
+    return words.span(time) if time >= timedelta(seconds=1) else "< 1 s"
 
 
 @register.inclusion_tag("dvsync/state.html")
@@ -109,17 +118,6 @@ def seconds(value: float) -> timedelta:
 def total(numbers: Sequence[int]) -> int:
     """Return the sum of numbers."""
     return sum(numbers)
-
-
-@register.inclusion_tag("dvsync/rows.html")
-def rows(inserted: int, updated: int, deleted: int) -> dict[str, Any]:
-    """Show how many rows were inserted, updated and deleted."""
-    return {
-        "inserted": inserted,
-        "updated": updated,
-        "deleted": deleted,
-        "none": not (inserted or updated or deleted),
-    }
 
 
 @register.inclusion_tag("dvsync/error_card.html", takes_context=True)

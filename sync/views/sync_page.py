@@ -10,9 +10,10 @@ from django.views.decorators.http import require_safe
 
 from sync.engine.overview import Overview, Scope, look
 from sync.views import live
-from sync.views.access import VIEW, needs
+from sync.views.access import OPERATE, VIEW, needs
 from sync.views.pages import page
 from sync.views.table_list import table_list
+from sync.views.table_rows import row_maker, rows_text
 
 
 @require_safe
@@ -59,6 +60,11 @@ def table_region(pk: int, *, page: bool = True) -> dict[str, Any] | None:
     return {
         "seen": seen,
         "status": found,
+        "last": rows_text(
+            found.table.last_inserted,
+            found.table.last_updated,
+            found.table.last_deleted,
+        ),
         "loads": live.loads(seen),
         "every": live.seconds(seen, page=page),
     }
@@ -67,11 +73,14 @@ def table_region(pk: int, *, page: bool = True) -> dict[str, Any] | None:
 def _context(request: HttpRequest, seen: Overview, *, page: bool) -> dict[str, Any]:
     [status] = seen.syncs
     troubles = live.troubles(status)
+    tables = table_list(status.tables, request.GET)
     return {
         "seen": seen,
         "sync": status.config,
         "status": status,
-        "tables": table_list(status.tables, request.GET),
+        "tables": tables,
+        "rows": map(row_maker(seen.at), tables.page),
+        "operate": request.user.has_perm(OPERATE),
         "loads": live.loads(seen),
         "troubles": troubles,
         "failing": troubles.number,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import messages
 from django.contrib.admin.models import CHANGE as EDITED
@@ -41,18 +41,20 @@ def sync_settings(request: HttpRequest, pk: int) -> HttpResponse:
         )
     if not may_change:
         raise PermissionDenied
-    form = SettingsForm(request.POST)
-    if not form.is_valid():
-        return _settings(request, config, form, status=422)
-    if form.cleaned_data["seen"] != _digest(config):
+    entered = request.POST.copy()
+    stale = entered.get("seen") != _digest(config)
+    entered["seen"] = _digest(config)
+    form = SettingsForm(entered)
+    valid = form.is_valid()
+    if stale:
         form.add_error(
             None,
             "Somebody changed the settings since you opened this page. Compare your "
             "entries with the present settings below, then save again.",
         )
-        form.data = form.data.copy()
-        form.data["seen"] = _digest(config)
         return _settings(request, config, form, status=409, now=_said(config))
+    if not valid:
+        return _settings(request, config, form, status=422)
     if "preview" in request.POST:
         return _settings(request, config, form, preview=_effect(config, form))
     return _save(request, config, form)
@@ -131,7 +133,11 @@ def _names(names: list[str]) -> str:
 def _log(request: HttpRequest, config: SyncConfig, flag: int, message: str) -> None:
     """Write into the admin's history what a person did."""
     LogEntry.objects.log_actions(
-        request.user.pk, [config], flag, change_message=message, single_object=True
+        cast("int", request.user.pk),
+        [config],
+        flag,
+        change_message=message,
+        single_object=True,
     )
 
 

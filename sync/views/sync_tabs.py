@@ -34,14 +34,14 @@ def asked(request: HttpRequest, name: str) -> str:
 def tab(
     request: HttpRequest,
     config: SyncConfig,
-    tab: str,
+    name: str,
     status: int = 200,
     **context: Any,
 ) -> HttpResponse:
     """Render a tab of a sync's page by its name."""
-    frame = {"sync": config, "tab": name, "subtitle": name.capitalize()}
+    frame = {"sync": config, "tab": name}
     template = f"dvsync/sync_{name}.html"
-    title = printable(config.name)
+    title = f"{name.capitalize()} of {printable(config.name)}"
     return page(request, template, frame | context, title=title, status=status)
 
 

@@ -27,7 +27,7 @@ STATUS = DataSyncProgress.Status
 @require_safe
 @needs(VIEW)
 def table_page(request: HttpRequest, pk: int) -> HttpResponse:
-    """Show a table: its state and, by the part that is asked for, what belongs to it."""
+    """Show the state of a table, and the part of it that is asked for."""
     tables = SyncTable.objects.select_related("config")
     table = get_object_or_404(tables.defer("config__model_json"), pk=pk)
     part = asked(request, "part")
