@@ -327,7 +327,7 @@ def test_on_a_phone_each_table_is_a_card(visit: Visit, sales: Export) -> None:
     assert box
     assert box["width"] <= NARROW
     label = (
-        "getComputedStyle(document.querySelector('td[data-label]'), '::before').content"  # noqa: E501
+        "getComputedStyle(document.querySelector('td[data-label]'), '::before').content"
     )
     assert "State" in page.evaluate(label)
     assert page.evaluate("document.scrollingElement.scrollWidth") <= NARROW
