@@ -6,6 +6,7 @@ import datetime as dt
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from sync.models import SyncConfig
 
 NAME = "demo"
 TABLES, ROWS, SEED = 6, 20_000, 1
+# What the button of the pages makes, while one waits.
+SAMPLE, SAMPLE_ROWS = "sample", 1_000
 # Seconds from one folder of a growing export to the next.
 EVERY = 30
 # A live one begins with a folder of this length, which is closed at once.
@@ -23,8 +26,28 @@ FIRST_FOLDER = dt.timedelta(minutes=15)
 
 
 def demo_directory(data_dir: Path) -> Path:
-    """Return where the demo's export is."""
-    return Path(data_dir) / "demo-export"
+    """Return where the demo's export is: below the directory for exports."""
+    before = Path(data_dir) / "demo-export"  # an earlier version's
+    return before if before.exists() else Path(data_dir) / "exports" / "demo"
+
+
+def make_sample_export(root: Path) -> Path:
+    """Return a sample export below a directory, which is made unless it is there.
+
+    It is written beside and renamed, so that two who ask at once get one. Raises
+    ``OSError`` when nothing can be written there.
+    """
+    directory = root / SAMPLE
+    if (directory / "Changelog" / "changelog.info").exists():
+        return directory
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".sample-", dir=root) as draft:
+        made = Path(draft) / SAMPLE
+        make_demo_export(made, lambda _: None, rows=SAMPLE_ROWS, live=True)
+        # Somebody else's is as good; what is there and is no export is not ours.
+        if not (directory / "Changelog" / "changelog.info").exists():
+            made.rename(directory)
+    return directory
 
 
 def make_demo_export(

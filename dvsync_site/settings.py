@@ -18,7 +18,8 @@ from urllib.parse import unquote
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from dvsync_site import embedded, logs
+from dvsync_site import embedded, logs, security
+from dvsync_site.embedded_places import homes
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.FileAwareEnv()
@@ -116,6 +117,11 @@ def _database() -> dict[str, object]:
     return config
 
 
+def _database_homes(host: str) -> tuple[Path, ...]:
+    ours = host.startswith("/") and host == str(embedded.socket_dir(DATA_DIR))
+    return homes(DATA_DIR) if ours else ()
+
+
 def _poll_seconds() -> int:
     seconds = _positive("DVSYNC_POLL_SECONDS", 20)
     if seconds < 5 or 60 % seconds:
@@ -166,7 +172,21 @@ def _addresses(name: str) -> list[str]:
     return addresses
 
 
+def _roots() -> list[Path]:
+    """Return the directories below which the pages offer exports."""
+    texts = env.str("DVSYNC_ROOTS", default="").split(os.pathsep)
+    paths = [Path(text.strip()).expanduser() for text in texts if text.strip()]
+    for path in paths:
+        if not path.is_absolute():
+            raise ImproperlyConfigured(
+                f"DVSYNC_ROOTS must be absolute paths with {os.pathsep!r} between, "
+                f"not {str(path)!r}."
+            )
+    return paths or [DATA_DIR / "exports"]
+
+
 DATA_DIR = _data_dir()
+ROOTS = _roots()
 POLL_SECONDS = _poll_seconds()
 LATE_SECONDS = _positive("DVSYNC_LATE_SECONDS", 300)
 STALL_SECONDS = _positive("DVSYNC_STALL_SECONDS", 600)
@@ -185,8 +205,11 @@ ALERT_EMAILS = _addresses("DVSYNC_ALERT_EMAILS")
 KEEP_DAYS = _positive("DVSYNC_KEEP_DAYS", 90)
 DEBUG = _flag("DJANGO_DEBUG")
 SECRET_KEY = _secret_key(DATA_DIR)
+HTTPS = _flag("DVSYNC_HTTPS")
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=["localhost", "127.0.0.1"])
 DATABASES = {"default": _database()}
+# Where the embedded server's files may be: its role may not ask that.
+DATABASE_HOMES = _database_homes(str(DATABASES["default"]["HOST"]))
 
 INSTALLED_APPS = [
     "dvsync_site.apps.SiteConfig",  # first: its qcluster is not django-q2's
@@ -203,7 +226,11 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "sync.middleware.probes_first",
+    # The headers first: static files and refused requests have them too.
     "django.middleware.security.SecurityMiddleware",
+    "dvsync_site.security.more_headers",
+    "csp.middleware.CSPMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     # A region of a page is asked for every two seconds. What BREACH would guess from
     # the sizes of answers, the CSRF token, is masked anew in each; Django also adds
@@ -214,8 +241,6 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "csp.middleware.CSPMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
 TEMPLATES = [
@@ -235,25 +260,10 @@ TEMPLATES = [
 ROOT_URLCONF = "dvsync_site.urls"
 WSGI_APPLICATION = "dvsync_site.wsgi.application"
 LOGIN_URL = "admin:login"
-# No request to another host, nothing inline: what a stranger's name holds stays text.
-CONTENT_SECURITY_POLICY = {
-    "DIRECTIVES": {
-        "default-src": ["'none'"],
-        "script-src": ["'self'"],
-        "style-src": ["'self'"],
-        "img-src": ["'self'"],
-        "font-src": ["'self'"],
-        "connect-src": ["'self'"],
-        "form-action": ["'self'"],
-        "base-uri": ["'none'"],
-        "frame-ancestors": ["'none'"],
-    }
-}
+vars().update(security.settings(https=HTTPS, hosts=ALLOWED_HOSTS))
+# A model.json is read from its upload; what is larger than any is thrown away unread.
+FILE_UPLOAD_HANDLERS = ["sync.views.setup.forms.LimitedUpload"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in ("MinimumLengthValidator", "CommonPasswordValidator")
-]
 
 # django-q2 wants a timeout; a load has none.
 warnings.filterwarnings("ignore", message="Retry and timeout are misconfigured")

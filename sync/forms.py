@@ -1,3 +1,146 @@
 """The forms of the pages."""
 
 from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django import forms
+
+from sync.models import BadRowPolicy, EmptyText, NewTables, SyncConfig
+
+MAX_NUMBER = 2**31 - 1
+
+
+class Globs(forms.CharField):
+    """Patterns of table names, one a line."""
+
+    widget = forms.Textarea(attrs={"rows": 4, "spellcheck": "false"})
+
+    def to_python(self, value: Any) -> Any:
+        """Return the patterns; empty lines are none."""
+        lines = str(super().to_python(value)).splitlines()
+        return [line.strip() for line in lines if line.strip()]
+
+    def validate(self, value: Any) -> None:
+        """Refuse a pattern that nobody could read."""
+        super().validate(value)
+        for glob in value:
+            if not glob.isprintable():
+                raise forms.ValidationError(
+                    "%(glob)s is no pattern of table names",
+                    params={"glob": ascii(glob)},
+                )
+
+    def prepare_value(self, value: Any) -> Any:
+        """Show one a line."""
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Compare the patterns, not their text."""
+        return bool(self.to_python(data) != (initial or []))
+
+
+class SettingsForm(forms.Form):
+    """What may be changed of a sync, with what each setting does."""
+
+    include = Globs(
+        required=False,
+        label="Tables to replicate",
+        help_text="Patterns of table names, one a line, such as account or msdyn_*. "
+        "Empty means all. A table that is chosen later is filled from its first "
+        "folder on.",
+    )
+    exclude = Globs(
+        required=False,
+        label="Tables to leave out",
+        help_text="Patterns, one a line; they win. A table that is left out stays in "
+        "PostgreSQL with its rows, and is not updated any more.",
+    )
+    new_tables = forms.ChoiceField(
+        label="Tables that appear later",
+        choices=[
+            (NewTables.INCLUDE, "are replicated, if the patterns choose them"),
+            (NewTables.ASK, "wait for a yes"),
+        ],
+        widget=forms.RadioSelect,
+    )
+    bad_rows = forms.ChoiceField(
+        label="A row that cannot be applied",
+        choices=[
+            (BadRowPolicy.STOP, "stops its table until a person has looked"),
+            (BadRowPolicy.QUARANTINE, "is set aside, and the rest is applied"),
+        ],
+        widget=forms.RadioSelect,
+        help_text="Rows that were set aside are kept as the file has them, to be "
+        "applied or dismissed later.",
+    )
+    max_bad_rows = forms.IntegerField(
+        label="Rows set aside per table, at the most",
+        min_value=0,
+        max_value=MAX_NUMBER,
+        help_text="With one more the table stops.",
+    )
+    empty_text = forms.ChoiceField(
+        label="An empty cell of a text column",
+        choices=[
+            (EmptyText.NULL, "is NULL"),
+            (EmptyText.EMPTY, "is the empty text"),
+        ],
+        widget=forms.RadioSelect,
+        help_text="For rows that are applied from now on. A refresh brings the rows "
+        "that are there into line.",
+    )
+    max_delete_share = forms.IntegerField(
+        label="Per cent of a table that one load may delete",
+        min_value=0,
+        max_value=100,
+        help_text="A load that would delete more, and more than 1,000 rows, is held "
+        "until a person approves it. 100 never holds.",
+    )
+    # The values that the person saw, so that nobody's change is overwritten unseen.
+    seen = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    SETTINGS: ClassVar = (
+        *("include", "exclude", "new_tables", "bad_rows", "max_bad_rows"),
+        *("empty_text", "max_delete_share"),
+    )
+
+    @classmethod
+    def values_of(cls, config: SyncConfig) -> dict[str, Any]:
+        """Return the settings as they are."""
+        return {name: getattr(config, name) for name in cls.SETTINGS}
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The settings as they were entered."""
+        return {name: self.cleaned_data[name] for name in self.SETTINGS}
+
+
+class DeletionForm(forms.Form):
+    """Whether the tables go too, and the name of the sync, typed."""
+
+    tables = forms.ChoiceField(
+        label="Its tables in PostgreSQL",
+        choices=[
+            ("keep", "stay as they are; nothing updates them any more"),
+            ("drop", "are dropped with all their rows"),
+        ],
+        widget=forms.RadioSelect,
+        initial="keep",
+    )
+    name = forms.CharField(
+        label="Type the name of the sync to confirm",
+        strip=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+
+    def __init__(self, *args: Any, expected: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._expected = expected
+
+    def clean_name(self) -> str:
+        """Refuse another name."""
+        name: str = self.cleaned_data["name"]
+        if name != self._expected:
+            raise forms.ValidationError("That is not the name of the sync.")
+        return name

@@ -21,6 +21,10 @@ def probes_first(
 
     def middleware(request: HttpRequest) -> HttpResponse:
         probe = PROBES.get(request.path_info.removeprefix("/"))
-        return probe(request) if probe else get_response(request)
+        if probe is None:
+            return get_response(request)
+        response = probe(request)
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
 
     return middleware

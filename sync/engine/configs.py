@@ -19,6 +19,10 @@ from sync.target.tables import MAX_NAME, choose_name
 RESERVED_SCHEMAS = frozenset({"public", "information_schema"})
 
 
+class TakenError(ConfigError):
+    """What another sync has cannot be had a second time: its name, its schema."""
+
+
 @dataclass(frozen=True)
 class NewSync:
     """A sync that was created, what it would replicate now, and what to know."""
@@ -37,11 +41,12 @@ def create_config(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     policies: Mapping[str, object] | None = None,
+    by: str = "",
 ) -> NewSync:
     """Check everything and create the sync; raises ``ConfigError`` with the reason.
 
     ``model_json`` only tells the tables while the export has no folder yet.
-    ``policies`` are further fields of the sync.
+    ``policies`` are further fields of the sync. ``by`` is who does it.
     """
     config = SyncConfig(
         name=_checked_name(name),
@@ -52,19 +57,15 @@ def create_config(
         **(policies or {}),
     )
     model = _model(config, model_json)
-    if SyncConfig.objects.filter(name=config.name).exists():
-        raise ConfigError(f"There is a sync named {name!r} already")
-    if SyncConfig.objects.filter(schema_name=config.schema_name).exists():
-        raise ConfigError(
-            f"Another sync uses the schema {config.schema_name!r}",
-            remedy="Choose another one with --schema.",
-        )
+    check_name(config.name)
+    check_schema(config.schema_name)
     try:
         with transaction.atomic():
             config.save()
-            Event.record(config, "sync_created", config.location)
+            said = f"{config.location} by {by}" if by else config.location
+            Event.record(config, "sync_created", said)
     except IntegrityError as error:
-        raise ConfigError(f"A sync like {name!r} was created just now") from error
+        raise TakenError(f"A sync like {name!r} was created just now") from error
     entities = [entity.name for entity in model.entities] if model else []
     selected = tuple(entity for entity in entities if config.selects(entity))
     warnings = model.warnings if model else ()
@@ -73,16 +74,35 @@ def create_config(
     return NewSync(config, selected, warnings)
 
 
+def check_name(name: str) -> str:
+    """Return the name if a new sync may have it; raises ``ConfigError``."""
+    if SyncConfig.objects.filter(name=_checked_name(name)).exists():
+        raise TakenError(f"There is a sync named {name!r} already")
+    return name
+
+
+def check_schema(schema: str) -> str:
+    """Return the schema's name if a new sync may have it; raises ``ConfigError``."""
+    name = _checked_schema(schema)
+    if SyncConfig.objects.filter(schema_name=name).exists():
+        raise TakenError(
+            f"Another sync uses the schema {name!r}",
+            remedy="Choose another one with --schema.",
+        )
+    return name
+
+
 def edit_config(
     config: SyncConfig,
     changes: Mapping[str, object],
     *,
     accept: Sequence[SyncTable] = (),
+    by: str = "",
 ) -> list[str]:
     """Change fields of a sync, and replicate tables that waited for a yes.
 
-    Return what changed, in words. Tables that are selected from now on get their whole
-    history as backlog. Raises ``ConfigError``.
+    Return what changed, in words; the event says ``by`` whom. Tables that are selected
+    from now on get their whole history as backlog. Raises ``ConfigError``.
     """
     said = []
     with transaction.atomic():
@@ -103,8 +123,24 @@ def edit_config(
                 said.append(f"table {table.entity}")
         if said:
             catch_up(config)
-            Event.record(config, "sync_edited", "; ".join(said))
+            person = f" (by {by})" if by else ""
+            Event.record(config, "sync_edited", "; ".join(said) + person)
     return said
+
+
+def selection_changes(
+    config: SyncConfig, include: Sequence[str], exclude: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Return the known tables that other globs would add, and those they leave out."""
+    other = SyncConfig(include=list(include), exclude=list(exclude))
+    names = SyncTable.objects.filter(config=config).exclude(state=SyncTable.State.NEW)
+    more: list[str] = []
+    fewer: list[str] = []
+    for name in names.order_by("entity").values_list("entity", flat=True):
+        before, after = config.selects(name), other.selects(name)
+        if before != after:
+            (more if after else fewer).append(name)
+    return more, fewer
 
 
 def read_model_json(path: str) -> bytes:

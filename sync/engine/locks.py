@@ -19,6 +19,7 @@ class Namespace(IntEnum):
     TABLE = 1_685_484_399
     MIGRATION = 1_685_484_400
     POLL = 1_685_484_401
+    QUEUE = 1_685_484_402
 
 
 # So long a lock is held that nobody gives back.

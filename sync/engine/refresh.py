@@ -5,6 +5,8 @@ Views, grants, indexes and the table itself stay; readers see the old rows or th
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sync import faultpoints
 from sync.engine.announce import announce
 from sync.engine.bad_rows import BadRows
@@ -25,8 +27,14 @@ from sync.engine.schema import check_widening, ensure_columns, record_columns
 from sync.engine.session import database_errors, prepare_session, raw_cursor
 from sync.engine.transaction import load_transaction
 from sync.engine.transfer import TOMBSTONES, record_moved
-from sync.errors import SourceError
-from sync.models import DataSyncProgress, Event, SyncPartition, SyncTable
+from sync.errors import SourceError, SyncError
+from sync.models import (
+    ATTEMPTS_BEFORE_PARKING,
+    DataSyncProgress,
+    Event,
+    SyncPartition,
+    SyncTable,
+)
 from sync.sources.synapse_link import SynapseLink
 from sync.target import relations, tables
 from sync.target.rebuilt import Difference
@@ -179,3 +187,35 @@ def _record_end(table: SyncTable, steps: list[Step], difference: Difference) -> 
         f"{difference.updated} updated, {difference.deleted} deleted",
         table_name=table.entity,
     )
+
+
+# A refresh that the service does: what became of it is told by events.
+
+
+def record_refresh_asked(table: SyncTable, by: str) -> None:
+    """Remember who wanted the table refreshed."""
+    _tell(table, "refresh_asked", f"by {by}")
+
+
+def record_refresh_begun(table: SyncTable) -> None:
+    """Remember that a worker begins."""
+    _tell(table, "refresh_begun", "")
+
+
+def record_refresh_failed(table: SyncTable, error: SyncError) -> None:
+    """Remember why the table is as it was."""
+    message = f"{error} {error.remedy}".strip()
+    _tell(table, "refresh_failed", message, level=Event.Level.ERROR)
+
+
+def asked_in_vain(table: SyncTable, since: datetime) -> int:
+    """Return how often the refresh was begun since; 0 while that is not too often."""
+    begun = table.config.events.filter(
+        kind="refresh_begun", table_name=table.entity, happened_at__gte=since
+    )
+    times = begun.count()
+    return times if times >= ATTEMPTS_BEFORE_PARKING else 0
+
+
+def _tell(table: SyncTable, kind: str, message: str, **level: str) -> None:
+    Event.record(table.config, kind, message, table_name=table.entity, **level)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from django.db.models import F
 
 from sync.engine.discovery import look_once
-from sync.engine.session import is_database_down
+from sync.engine.session import database_errors, is_database_down
 from sync.errors import SyncError
 from sync.models import SyncConfig
 
@@ -35,22 +35,36 @@ def look_in_turn() -> Iterator[SyncConfig]:
         if time.monotonic() > end:
             log.info("The other exports have their turn with the next poll")
             return
-        if _look(config):
+        if look_at(config):
             yield config
 
 
-def _look(config: SyncConfig) -> bool:
-    """Look at one export and say whether there was anything new."""
+def look_at(config: SyncConfig) -> bool:
+    """Look at one export, not for long, and say whether there was anything new.
+
+    What is wrong with it is recorded there. Raises ``TargetError`` when the database
+    cannot be reached.
+    """
     before = config.error_code
     try:
         return not look_once(config, seconds=LOOK_SECONDS, files=LOOK_FILES).quiet
     except SyncError as error:
         if is_database_down(error):
             raise
+        if _is_gone(config):
+            return False
         if error.code != before:  # not with every poll
             log.warning("%s", error, extra={"sync": config.name})
     except Exception as error:
+        if _is_gone(config):
+            return False
         log.exception("The look ended unexpectedly", extra={"sync": config.name})
         message = f"Unexpected {type(error).__name__}: {error}"
         config.record_problem(SyncError("internal_error", message))
     return False
+
+
+def _is_gone(config: SyncConfig) -> bool:
+    """Say whether the sync was deleted while its export was looked at."""
+    with database_errors():
+        return not SyncConfig.objects.filter(pk=config.pk).exists()

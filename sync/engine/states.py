@@ -226,6 +226,8 @@ def _failing(facts: TableFacts, clock: Clock) -> Verdict | None:
     row = facts.first
     if row is None or row.error is None or row.next_attempt_at is None:
         return None
+    if row.partition == facts.approved_partition:  # what it met is decided by now
+        return None
     wait = row.next_attempt_at - clock.now
     when = f"in {span(wait)}" if wait > timedelta(seconds=1) else "now"
     reason = f"attempt {row.attempts} of {row.partition} failed; the next one is {when}"

@@ -7,8 +7,10 @@ being loaded. A load that runs when its table is paused is rolled back in second
 from __future__ import annotations
 
 from django.db import transaction
+from django.utils import timezone
 
 from sync.engine.entities import selected_tables
+from sync.engine.words import span
 from sync.models import DataSyncProgress, Event, SyncConfig, SyncTable
 
 
@@ -32,6 +34,23 @@ def _switch(what: SyncConfig | SyncTable, *, on: bool, by: str) -> bool:
             return False
         _record(what, "resumed" if on else "paused", f"by {by}")
     return True
+
+
+def record_wish(config: SyncConfig, by: str) -> None:
+    """Remember who wanted an export to be looked at now."""
+    _record(config, "sync_asked", f"by {by}")
+
+
+def paused_since(what: SyncConfig | SyncTable) -> str:
+    """Return how long ago something was paused, and by whom: "3 min ago by bob".
+
+    It is empty when no event tells.
+    """
+    config, entity = _place(what)
+    event = config.events.filter(kind="paused", table_name=entity).first()
+    if event is None:
+        return ""
+    return f"{span(timezone.now() - event.happened_at)} ago {event.message}".strip()
 
 
 def retry(what: SyncConfig | SyncTable, *, by: str) -> list[SyncTable]:
@@ -58,7 +77,9 @@ def _retry(table: SyncTable, by: str) -> bool:
 
 
 def _record(what: SyncConfig | SyncTable, kind: str, message: str) -> None:
-    if isinstance(what, SyncTable):
-        Event.record(what.config, kind, message, table_name=what.entity)
-    else:
-        Event.record(what, kind, message)
+    config, entity = _place(what)
+    Event.record(config, kind, message, table_name=entity)
+
+
+def _place(what: SyncConfig | SyncTable) -> tuple[SyncConfig, str]:
+    return (what.config, what.entity) if isinstance(what, SyncTable) else (what, "")

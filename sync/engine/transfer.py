@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psycopg
+from django.utils import timezone
 from psycopg import Cursor, sql
 
 from sync import faultpoints
@@ -220,8 +221,9 @@ class _Mover:
 
 def record_moved(table: SyncTable, steps: list[Step], moved: list[Moved]) -> None:
     """Write down what became of the partitions; part of the load's transaction."""
+    now = timezone.now()
     for step, item in zip(steps, moved, strict=True):
-        step.progress.record_success(item.counts, step.size)
+        step.progress.record_success(item.counts, step.size, now)
         QuarantinedRow.objects.bulk_create(item.rejected)
         for kind, message in _news(step, item):
             Event.record(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
 from django.db import models
@@ -163,8 +163,14 @@ class DataSyncProgress(models.Model):
         """Whether an attempt was begun and neither succeeded nor failed."""
         return self.copy_status == self.Status.PENDING and self.attempts > 0
 
-    def record_success(self, counts: RowCounts, size: int) -> None:
-        """Record that the partition is applied; part of the load's transaction."""
+    def record_success(
+        self, counts: RowCounts, size: int, at: datetime | None = None
+    ) -> None:
+        """Record that the partition is applied; part of the load's transaction.
+
+        What one load applied has one time ``at``, by which it is known to belong
+        together.
+        """
         self.copy_status = self.Status.SUCCESS
         self.rows_inserted = counts.inserted
         self.rows_updated = counts.updated
@@ -173,7 +179,7 @@ class DataSyncProgress(models.Model):
         self.rows_rejected = counts.rejected
         self.rows_missing = counts.missing
         self.bytes = size
-        self.finished_at = timezone.now()
+        self.finished_at = at or timezone.now()
         self.next_attempt_at = None
         self.error_code = self.error_message = ""
         self.error_where = self.error_remedy = ""

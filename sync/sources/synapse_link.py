@@ -201,8 +201,12 @@ class SynapseLink:
 
     def root_model(self) -> Model | None:
         """Return the export's newest model, None when there is none to read yet."""
-        data = self._storage.read(MODEL, MAX_BYTES + 1)
+        data = self.root_model_bytes()
         return parse_model(data) if data else None
+
+    def root_model_bytes(self) -> bytes | None:
+        """Return the bytes of the export's newest model, None without one."""
+        return self._storage.read(MODEL, MAX_BYTES + 1)
 
     def _folders(self) -> list[tuple[datetime, str]]:
         found = []

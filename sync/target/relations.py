@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 from psycopg import Cursor, sql
 
@@ -132,3 +133,62 @@ def storage_of(cursor: Cursor[tuple[object, ...]], table: Table) -> object:
         [table.schema, table.name],
     )
     return cursor.fetchone()
+
+
+def dependents(
+    cursor: Cursor[tuple[object, ...]], schema: str, names: Sequence[str]
+) -> list[str]:
+    """Return the views and tables that use any of these tables, as schema.name.
+
+    They are what keeps PostgreSQL from dropping the tables; the tables themselves,
+    which go together, are not among them.
+    """
+    cursor.execute(
+        "WITH ours AS (SELECT c.oid FROM pg_class c "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %s AND c.relname = ANY(%s)) "
+        "SELECT DISTINCT n.nspname || '.' || c.relname FROM ("
+        "SELECT r.ev_class AS oid FROM pg_depend d "
+        "JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass "
+        "WHERE d.refclassid = 'pg_class'::regclass "
+        "AND d.refobjid IN (SELECT oid FROM ours) "
+        "UNION SELECT conrelid FROM pg_constraint "
+        "WHERE contype = 'f' AND confrelid IN (SELECT oid FROM ours) "
+        "UNION SELECT inhrelid FROM pg_inherits "
+        "WHERE inhparent IN (SELECT oid FROM ours)) used "
+        "JOIN pg_class c ON c.oid = used.oid "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE used.oid NOT IN (SELECT oid FROM ours) ORDER BY 1",
+        [schema, list(names)],
+    )
+    return [str(name) for (name,) in cursor.fetchall()]
+
+
+def is_ours(cursor: Cursor[tuple[object, ...]], table: Table) -> bool:
+    """Say whether the relation is an ordinary table with all of the table's columns."""
+    cursor.execute(
+        "SELECT c.relkind::text, array_agg(a.attname::text) FROM pg_class c "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "JOIN pg_attribute a ON a.attrelid = c.oid "
+        "AND a.attnum > 0 AND NOT a.attisdropped "
+        "WHERE n.nspname = %s AND c.relname = %s GROUP BY c.relkind",
+        [table.schema, table.name],
+    )
+    row = cursor.fetchone()
+    if row is None or row[0] != "r":
+        return False
+    there = set(cast("list[str]", row[1]))
+    return there.issuperset(column.name for column in table.columns)
+
+
+def existing(
+    cursor: Cursor[tuple[object, ...]], schema: str, names: Sequence[str]
+) -> set[str]:
+    """Return those of the names that are relations of the schema, of any kind."""
+    cursor.execute(
+        "SELECT c.relname FROM pg_class c "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %s AND c.relname = ANY(%s)",
+        [schema, list(names)],
+    )
+    return {str(name) for (name,) in cursor.fetchall()}

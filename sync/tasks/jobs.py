@@ -1,4 +1,4 @@
-"""The tasks themselves: a poll of all exports, and the load of one table."""
+"""The tasks themselves: a poll of all exports, a look at one, the load of a table."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import wraps
 from typing import ParamSpec
 
 from django.conf import settings
+from django.core.exceptions import ObjectDoesNotExist
 from django.utils import timezone
 
 from sync.engine.alarms import look_after_alerts
@@ -18,10 +19,10 @@ from sync.engine.load import LoadResult, record_unexpected, sync_table
 from sync.engine.locks import BusyError, Namespace, exclusive
 from sync.engine.overseer import Overseer
 from sync.engine.retention import prune
-from sync.engine.rounds import look_in_turn
+from sync.engine.rounds import look_at, look_in_turn
 from sync.engine.words import plural
 from sync.errors import Cancelled, SyncError, discreet
-from sync.models import Heartbeat, SyncTable
+from sync.models import Heartbeat, SyncConfig, SyncTable
 from sync.tasks import cluster, queue
 
 # The minute and second of every hour in which old records go.
@@ -32,20 +33,20 @@ Arguments = ParamSpec("Arguments")
 log = logging.getLogger(__name__)
 
 
-def _task(work: Callable[Arguments, None]) -> Callable[Arguments, None]:
+def task(work: Callable[Arguments, None]) -> Callable[Arguments, None]:
     """Let a task say when it is done."""
 
     @wraps(work)
-    def task(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+    def done(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         try:
             work(*args, **kwargs)
         finally:
             cluster.end_of_task()
 
-    return task
+    return done
 
 
-@_task
+@task
 def poll(slot: str) -> None:
     """Look at every export and enqueue a load for each table that is due.
 
@@ -75,26 +76,50 @@ def _poll(planned: datetime) -> None:
         prune()
 
 
-@_task
-def load(table_id: int) -> None:
-    """Apply the backlog of a table, unless it is halted or gone by now."""
+@task
+def look(config_id: int, insist: bool = False) -> None:
+    """Look at one export now, because somebody asked for it, and enqueue its loads.
+
+    With ``insist`` what failed or is parked is tried once, as ``syncnow`` does.
+    """
+    config = SyncConfig.objects.filter(pk=config_id, paused=False).first()
+    if config is None:
+        return
+    look_at(config)
+    queue.enqueue(due_tables(config_id if insist else 0))
+
+
+@task
+def load(table_id: int, insist: bool = False) -> None:
+    """Apply the backlog of a table, unless it is halted or gone by now.
+
+    With ``insist`` a person wants a parked table tried as well.
+    """
     table = SyncTable.objects.select_related("config").filter(pk=table_id).first()
-    if table is None or table.halted or cluster.stopping():
+    if table is None or cluster.stopping() or not _may_load(table, insist):
         return
     place = {"sync": table.config.name, "table": table.entity}
     try:
         with Overseer(table, cluster.stopping) as control:
-            result = sync_table(table, control=control)
+            result = sync_table(table, control=control, insist=insist)
     except Cancelled:
         log.warning("The load was stopped and rolled back", extra=place)
     except SyncError as error:
         log.warning("%s", discreet(error), extra=place)
+    except ObjectDoesNotExist:
+        log.info("The load ends: its sync was deleted", extra=place)
     except Exception as error:
         log.exception("The load ended unexpectedly", extra=place)
         record_unexpected(table, error)
     else:
         _say(table, result)
         tell(table, result)
+
+
+def _may_load(table: SyncTable, insist: bool) -> bool:
+    if insist and table.state == SyncTable.State.PARKED:
+        return not table.paused
+    return not table.halted
 
 
 def _say(table: SyncTable, result: LoadResult) -> None:

@@ -1,4 +1,7 @@
-"""The loads that wait in the queue, or are taken from it: one per table."""
+"""What waits in the queues, or is taken from them.
+
+Of a table there is one load or refresh, of a sync one look that somebody asked for.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,15 @@ from django_q.models import OrmQ
 from django_q.tasks import async_task
 
 from sync.engine.due import DueTable
-from sync.engine.locks import Namespace
+from sync.engine.locks import BusyError, Namespace, lock_or_busy
 from sync.engine.session import raw_cursor
-from sync.models import CLUSTER_DEAD_AFTER, Worker
+from sync.models import CLUSTER_DEAD_AFTER, SyncConfig, SyncTable, Worker
 from sync.target.activity import running
 
-QUEUE = "sync"
+QUEUE, POLLS = "sync", "poll"
 LOAD = "sync.tasks.jobs.load"
+REFRESH = "sync.tasks.refreshing.refresh"
+LOOK = "sync.tasks.jobs.look"
 
 
 def release(rows: Iterable[int]) -> None:
@@ -58,9 +63,9 @@ def release_abandoned() -> None:
 
 
 def table_of(row: OrmQ) -> int | None:
-    """Return the table that a row of the queue loads; None when it cannot be read."""
+    """Return the table that a row of the queue loads or refreshes, if it says one."""
     args = row.task.get("args")
-    return int(args[0]) if args and row.task.get("func") == LOAD else None
+    return int(args[0]) if args and row.task.get("func") in {LOAD, REFRESH} else None
 
 
 def _rows(workers: QuerySet[Worker]) -> set[int]:
@@ -75,7 +80,7 @@ def _taken_until(moment: datetime) -> datetime:
 
 
 def queued_tables() -> set[int]:
-    """Return the tables that have a load in the queue, waiting or running.
+    """Return the tables that have a load or a refresh queued, waiting or running.
 
     A row that cannot be read, of another installation's key perhaps, is let go.
     """
@@ -92,7 +97,8 @@ def queued_tables() -> set[int]:
 def enqueue(due: Collection[DueTable]) -> list[DueTable]:
     """Enqueue a load for each due table that has none; return these.
 
-    Of those over the byte budget, at most all workers but one have a load at a time.
+    Of those over the byte budget, at most all workers but one have a load at a time,
+    unless a person wants it now.
     """
     if not due:
         return []
@@ -103,16 +109,57 @@ def enqueue(due: Collection[DueTable]) -> list[DueTable]:
     for table in due:
         if table.pk in queued:
             continue
-        if table.large:
+        if table.large and not table.insist:
             if large >= limit:
                 continue
             large += 1
         chosen.append(table)
     for table in chosen:
-        async_task(
-            LOAD,
-            table.pk,
-            task_name=f"load {table.label}"[:100],
-            q_options={"cluster": QUEUE},
-        )
+        args = (table.pk, True) if table.insist else (table.pk,)
+        _enqueue(QUEUE, LOAD, args, f"load {table.label}")
     return chosen
+
+
+def enqueue_look(config: SyncConfig, *, insist: bool = False) -> bool:
+    """Let the service look at an export at once; False when a look waits already.
+
+    With ``insist`` it tries what failed or is parked, too.
+    """
+    args = (config.pk, True) if insist else (config.pk,)
+    with transaction.atomic():
+        if not _alone(-config.pk):
+            return False
+        now = timezone.now()
+        for row in OrmQ.objects.filter(key=POLLS, lock__lte=now):
+            if row.task.get("func") == LOOK and tuple(row.task["args"]) == args:
+                return False
+        _enqueue(POLLS, LOOK, args, f"look at {config.name}")
+    return True
+
+
+def enqueue_refresh(table: SyncTable, *args: object) -> bool:
+    """Enqueue a refresh; False when a load or refresh of the table is queued."""
+    with transaction.atomic():
+        if not _alone(table.pk) or table.pk in queued_tables():
+            return False
+        put_refresh(table, *args)
+    return True
+
+
+def put_refresh(table: SyncTable, *args: object) -> None:
+    """Enqueue a refresh, whatever else is queued."""
+    _enqueue(QUEUE, REFRESH, (table.pk, *args), f"refresh {table.label}")
+
+
+def _alone(number: int) -> bool:
+    """Say whether nobody else asks for the same right now; until the commit."""
+    try:
+        lock_or_busy(Namespace.QUEUE, number)
+    except BusyError:
+        return False
+    return True
+
+
+def _enqueue(queue: str, func: str, args: tuple[object, ...], name: str) -> None:
+    options = {"cluster": queue}
+    async_task(func, *args, task_name=name[:100], q_options=options)

@@ -10,8 +10,11 @@ from django import template
 from django.utils import timezone
 
 from sync import printable
-from sync.engine import words
+from sync.engine import error_cards, folders, words
+from sync.engine.error_cards import ErrorCard
+from sync.engine.overview import SyncStatus, TableStatus
 from sync.engine.states import State
+from sync.models import DataSyncProgress
 
 register = template.Library()
 
@@ -44,6 +47,24 @@ def number(value: int) -> str:
 def plural(value: int, word: str) -> str:
     """Return a number of things: 1 row, 2 rows."""
     return words.plural(value, word)
+
+
+@register.filter
+def duration(time: timedelta | None) -> str:
+    """Return how long work took: in 12 s, in less than a second."""
+    if time is None:
+        return ""
+    brief = time < timedelta(seconds=1)
+    return "in less than 1 s" if brief else f"in {words.span(time)}"
+
+
+@register.filter
+def took(row: DataSyncProgress) -> str:
+    """Return how long the load of a folder took, if that is known."""
+    time = folders.took(row)
+    if time is None:
+        return ""
+    return words.span(time) if time >= timedelta(seconds=1) else "< 1 s"
 
 
 @register.inclusion_tag("dvsync/state.html")
@@ -97,3 +118,38 @@ def seconds(value: float) -> timedelta:
 def total(numbers: Sequence[int]) -> int:
     """Return the sum of numbers."""
     return sum(numbers)
+
+
+@register.inclusion_tag("dvsync/error_card.html", takes_context=True)
+def error_card(
+    context: template.Context,
+    trouble: ErrorCard | TableStatus | SyncStatus,
+    level: int = 2,
+) -> dict[str, Any]:
+    """Show trouble, what is safe and what to press; to be asked only when there is.
+
+    Not inside a region that is polled: it folds. ``level`` is that of its heading.
+    """
+    card = _card(trouble)
+    perms, request = context["perms"], context["request"]
+    needed = {"add": "sync.change_syncconfig"}
+    deeds = [
+        deed
+        for deed in (card.deeds if card else ())
+        if needed.get(deed.name, "sync.operate_syncconfig") in perms
+    ]
+    return {
+        "card": card,
+        "deeds": deeds,
+        "level": level,
+        "id": f"error-{card.table.pk if card and card.table else 'sync'}",
+        "next": request.get_full_path(),
+    }
+
+
+def _card(trouble: ErrorCard | TableStatus | SyncStatus) -> ErrorCard | None:
+    if isinstance(trouble, TableStatus):
+        return error_cards.card_of_table(trouble)
+    if isinstance(trouble, SyncStatus):
+        return error_cards.card_of_sync(trouble)
+    return trouble

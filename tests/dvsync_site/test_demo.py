@@ -36,7 +36,7 @@ def count(table: SyncTable) -> int:
 def test_it_loads_a_sample_and_says_what_to_do_next(data_dir: Path) -> None:
     out = show()
 
-    export = SampleExport.resume(data_dir / "demo-export")
+    export = SampleExport.resume(data_dir / "exports" / "demo")
     assert len(export.closed) == 1 + demo.LATER_FOLDERS
     for table in SyncTable.objects.select_related("config"):
         assert count(table) == len(list(export.expected_rows(table.entity)))
@@ -62,7 +62,7 @@ def test_it_may_be_run_again(data_dir: Path) -> None:
 
 
 def test_what_a_killed_run_left_is_begun_anew(data_dir: Path) -> None:
-    half = data_dir / "demo-export" / "2026-03-01T08.00.00Z"
+    half = data_dir / "exports" / "demo" / "2026-03-01T08.00.00Z"
     half.mkdir(parents=True)
     (half / "left").touch()
     assert "demo.account" in show()

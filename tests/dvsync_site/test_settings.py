@@ -106,3 +106,20 @@ def test_a_data_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None
     (tmp_path / "file").touch()
     said = refused(tmp_path, DVSYNC_DATA=str(tmp_path / "file" / "data"))
     assert "DVSYNC_DATA" in said
+
+
+PRINT_ROOTS = "from django.conf import settings as s; print(*s.ROOTS)"
+
+
+def test_exports_are_offered_from_the_data_directory(tmp_path: Path) -> None:
+    done = run(tmp_path, "-c", PRINT_ROOTS)
+    assert done.stdout.strip() == str(tmp_path / "data" / "exports")
+
+
+def test_other_directories_may_be_named(tmp_path: Path) -> None:
+    done = run(tmp_path, "-c", PRINT_ROOTS, DVSYNC_ROOTS=f"{tmp_path}/a: /b :")
+    assert done.stdout.split() == [f"{tmp_path}/a", "/b"]
+
+
+def test_a_directory_that_depends_on_where_one_is_is_refused(tmp_path: Path) -> None:
+    assert "absolute paths" in refused(tmp_path, DVSYNC_ROOTS="/a:exports")

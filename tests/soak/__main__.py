@@ -109,7 +109,7 @@ class Soak:
         self._notes: list[str] = []
         self._samples: list[dict[str, float]] = []
         self._seconds = minutes * 60
-        self._export = _make_export(data / "demo-export")
+        self._export = _make_export(data / "exports" / "demo")
         # libpq does not understand the address that Django takes.
         self._conninfo = make_conninfo(
             host=str(embedded.socket_dir(data)), user="dvsync", dbname="dvsync"

@@ -29,7 +29,7 @@ class Command(DvsyncCommand):
     )
     epilog = "Exit codes: 0 that many folders closed; 1 not written; 2 refused."
     examples = (
-        "growexport var/demo-export",
+        "growexport var/exports/demo",
         "growexport var/export --every 5 --folders 10",
     )
     needs_database = False

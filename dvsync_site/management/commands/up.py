@@ -149,10 +149,18 @@ class Command(DvsyncCommand):
         with one_at_a_time():
             call_command("migrate", verbosity=0, stdout=sys.stderr)
             _make_admin(say)
+        _make_root()
         if demo:
             directory = demo_directory(settings.DATA_DIR)
             make_demo_export(directory, say, live=True)
             make_demo_sync(directory)
+
+
+def _make_root() -> None:
+    """Make the directory for exports if nobody chose another one."""
+    default = Path(settings.DATA_DIR) / "exports"
+    if [default] == settings.ROOTS:
+        default.mkdir(exist_ok=True)
 
 
 def _make_admin(say: Callable[[str], None]) -> None:

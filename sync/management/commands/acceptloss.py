@@ -10,6 +10,7 @@ from sync.engine.decisions import accept_loss
 from sync.management.base import TABLES_FAILED, DvsyncCommand
 from sync.management.choosing import find_config, find_table
 from sync.management.display import printable
+from sync.management.switching import person
 
 
 class Command(DvsyncCommand):
@@ -34,7 +35,7 @@ class Command(DvsyncCommand):
         """Accept the loss and say for which tables."""
         config = find_config(options["name"])
         table = find_table(config, options["table"]) if options["table"] else None
-        accepted = accept_loss(config, table.entity if table else None)
+        accepted = accept_loss(config, table.entity if table else None, by=person())
         if not accepted:
             raise CommandError(
                 f"{config.name} has no table that waits for lost folders",

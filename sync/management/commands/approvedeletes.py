@@ -10,6 +10,7 @@ from sync.engine.decisions import approve_deletes
 from sync.management.base import TABLES_FAILED, DvsyncCommand
 from sync.management.choosing import find_config, find_table
 from sync.management.display import printable
+from sync.management.switching import person
 
 
 class Command(DvsyncCommand):
@@ -32,7 +33,7 @@ class Command(DvsyncCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Release the table."""
         table = find_table(find_config(options["name"]), options["table"])
-        held = approve_deletes(table)
+        held = approve_deletes(table, by=person())
         if held is None:
             raise CommandError(
                 f"{printable(table.label)} is not held", returncode=TABLES_FAILED

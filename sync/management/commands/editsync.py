@@ -15,6 +15,7 @@ from sync.management.choosing import (
     find_table,
     policies,
 )
+from sync.management.switching import person
 
 
 class Command(DvsyncCommand):
@@ -54,7 +55,9 @@ class Command(DvsyncCommand):
             if options[name] is not None
         }
         tables = [find_table(config, name) for name in options["add_table"]]
-        changes = edit_config(config, {**globs, **policies(options)}, accept=tables)
+        changes = edit_config(
+            config, {**globs, **policies(options)}, accept=tables, by=person()
+        )
         self.stdout.write(
             f"{config.name}: {'; '.join(changes)}"
             if changes

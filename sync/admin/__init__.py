@@ -1,0 +1,10 @@
+"""The admin: everything that dvsync remembers, to look at; the syncs to be changed.
+
+``Tombstone`` is not here: Django's admin knows no keys of several columns.
+"""
+
+from __future__ import annotations
+
+from sync.admin import access, ledger, service, syncs
+
+__all__ = ["access", "ledger", "service", "syncs"]
