@@ -174,7 +174,7 @@ class _Book:
         )
         self._tables[name] = table
         if new:
-            self._tell(table, "table_waits", "A new table: editsync --add-table")
+            self._tell(table, "table_waits", "Nobody has said yet whether it is wanted")
 
     def _update(self, table: SyncTable, entity: Entity | None, base: str) -> None:
         if entity is None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from django.db import connection
 
-from sync.engine import removal, rounds
+from sync.engine import discovery, load, removal, rounds
 from sync.engine.locks import Namespace
 from sync.engine.removal import remove_sync
 from sync.engine.switches import pause
@@ -69,7 +70,7 @@ def schema_exists(export: Export) -> bool:
 
 
 def assert_nothing_is_gone(export: Export) -> None:
-    assert all(model.objects.exists() for model in LEDGER)  # type: ignore[attr-defined]
+    assert all(model.objects.exists() for model in LEDGER)
     assert tables_of(export) == ["account", "contact"]
 
 
@@ -91,7 +92,7 @@ def test_all_that_is_remembered_goes_and_the_tables_stay(filled: Export) -> None
     assert removed.name == filled.config.name
     assert not removed.dropped
     for model in LEDGER:
-        assert not model.objects.exists(), model  # type: ignore[attr-defined]
+        assert not model.objects.exists(), model
     assert tables_of(filled) == ["account", "contact"]
 
 
@@ -163,9 +164,10 @@ def test_what_uses_a_table_keeps_all_of_it(
         remove_sync(filled.config, drop_tables=True, by="anna")
     assert caught.value.code == "column_in_use"
     assert set(tables_of(filled)) >= {"account", "contact"}
-    assert all(model.objects.exists() for model in LEDGER)  # type: ignore[attr-defined]
+    assert all(model.objects.exists() for model in LEDGER)
     # Without its tables it goes all the same.
-    assert remove_sync(filled.config, drop_tables=False, by="anna")
+    remove_sync(filled.config, drop_tables=False, by="anna")
+    assert not SyncConfig.objects.exists()
 
 
 def test_a_function_that_uses_a_tables_type_is_told_by_postgresql(
@@ -211,7 +213,7 @@ def test_a_load_that_ends_meanwhile_is_waited_for(
     thread = threading.Thread(target=hold)
     thread.start()
     assert begun.wait(30)
-    monkeypatch.setattr(removal.time, "sleep", lambda seconds: waits.set())
+    monkeypatch.setattr("time.sleep", lambda seconds: waits.set())
     try:
         remove_sync(filled.config, drop_tables=True, by="anna")
     finally:
@@ -235,7 +237,7 @@ def test_a_sync_that_is_gone_already_is_said_to_be(filled: Export) -> None:
 
 
 def test_a_large_ledger_goes_in_a_fixed_number_of_statements(
-    filled: Export, django_assert_max_num_queries: Callable[..., object]
+    filled: Export, django_assert_max_num_queries: Any
 ) -> None:
     run_sql(
         "INSERT INTO data_sync_progress (config_id, partition, table_name, "
@@ -246,7 +248,7 @@ def test_a_large_ledger_goes_in_a_fixed_number_of_statements(
         "'', '', '', '' FROM generate_series(1, 100000) n"
     )
     pause(filled.config, by="anna")
-    with django_assert_max_num_queries(40):  # type: ignore[attr-defined]
+    with django_assert_max_num_queries(40):
         remove_sync(filled.config, drop_tables=False, by="anna")
     assert not DataSyncProgress.objects.exists()
 
@@ -276,11 +278,11 @@ def test_the_loads_of_a_deleted_sync_end_quietly(
 def test_a_load_that_meets_the_deletion_ends_quietly(
     filled: Export, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = jobs.sync_table
+    real = load.sync_table
 
-    def deleted_first(table: SyncTable, **options: object) -> object:
+    def deleted_first(table: SyncTable, **options: Any) -> object:
         remove_sync(filled.config, drop_tables=False, by="anna")
-        return real(table, **options)  # type: ignore[arg-type]
+        return real(table, **options)
 
     monkeypatch.setattr(jobs, "sync_table", deleted_first)
     jobs.load(filled.entity("account").pk)
@@ -294,9 +296,9 @@ def test_a_load_that_meets_the_deletion_ends_quietly(
 def test_a_poll_that_meets_the_deletion_goes_on_with_the_others(
     filled: Export, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = rounds.look_once
+    real = discovery.look_once
 
-    def deleted_first(config: SyncConfig, **options: float) -> object:
+    def deleted_first(config: SyncConfig, **options: Any) -> object:
         remove_sync(filled.config, drop_tables=False, by="anna")
         return real(config, **options)
 
@@ -310,10 +312,10 @@ def test_a_poll_that_meets_the_deletion_goes_on_with_the_others(
 def test_a_poll_that_only_notes_its_look_meets_the_deletion_quietly(
     filled: Export, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = rounds.look_once
+    real = discovery.look_once
     filled.poll()  # nothing is new from now on
 
-    def deleted_first(config: SyncConfig, **options: float) -> object:
+    def deleted_first(config: SyncConfig, **options: Any) -> object:
         remove_sync(filled.config, drop_tables=False, by="anna")
         return real(config, **options)
 

@@ -78,7 +78,7 @@ def test_a_load_that_goes_on_is_exit_code_6(
     loaded: Export, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(removal, "AGAIN_SECONDS", 0.01)
-    monkeypatch.setattr(removal.time, "monotonic", iter(range(0, 10**6, 10)).__next__)
+    monkeypatch.setattr("time.monotonic", iter(range(0, 10**6, 10)).__next__)
     other = connection.copy()
     try:
         other.set_autocommit(False)

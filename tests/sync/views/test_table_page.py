@@ -215,13 +215,13 @@ def test_many_folders_come_page_by_page(
         for index, name in enumerate(names)
     )
     seen: list[str] = []
-    address = ""
+    address: str | None = ""
     while address is not None:
         with django_assert_max_num_queries(11):
             text = page(viewer, table, address)
         seen += rows(text)
         head, found, _ = text.partition('" rel="next">Older</a>')
-        address = head.rpartition('href="')[2] if found else None  # type: ignore[assignment]
+        address = head.rpartition('href="')[2] if found else None
     assert len(seen) == 250
     assert names[-1] in seen[0]
     assert names[0] in seen[-1]
