@@ -232,7 +232,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    # A region of a page is asked for every two seconds. What BREACH would guess from the
+    # A region of a page is asked for every two seconds. What BREACH would guess by the
     # sizes of answers is masked anew in each (the CSRF token), and Django adds bytes by
     # chance to each compressed answer.
     "django.middleware.gzip.GZipMiddleware",
