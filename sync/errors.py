@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 # Their messages quote what is in a row.
-_QUOTING = frozenset({"bad_row", "bad_value", "bad_encoding"})
+_QUOTING = frozenset({"bad_row", "bad_value", "bad_encoding", "too_many_bad_rows"})
 
 
 class SyncError(Exception):

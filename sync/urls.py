@@ -41,5 +41,10 @@ urlpatterns = [
     path("setup/first-rows/<int:pk>/", setup.first_rows, name="setup-first-rows"),
     path("setup/<slug:step>/", setup.setup_step, name="setup-step"),
     path("support-bundle/", bundle.support_bundle, name="support-bundle"),
+    path(
+        "support-bundle/download/",
+        bundle.support_bundle_download,
+        name="support-bundle-download",
+    ),
     path("api/v1/", include("sync.api.urls")),
 ]

@@ -46,6 +46,7 @@ class BulkAction:
     """An action of a list, as Django's admin calls it."""
 
     allowed_permissions = ("operate",)
+    do_not_call_in_templates = True
 
     def __init__(
         self,
@@ -56,7 +57,7 @@ class BulkAction:
         things: Callable[[Iterable[str]], Things],
         do: Callable[[Any, str, str | None], Said],
     ) -> None:
-        self.__name__ = name
+        self.__name__ = self.name = name
         self.short_description = label
         self.consequence = consequence
         self._rows = rows

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.core.paginator import Paginator
-from django.db.models import CharField, Field, Model, QuerySet, TextField
+from django.db.models import CharField, Field, ForeignKey, Model, QuerySet, TextField
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
@@ -54,7 +54,7 @@ def text(name: str, label: str = "", *, cut: int = CUT, order: bool = False) -> 
         shown = printable(str(value or ""))
         if len(shown) > cut:
             shown = f"{shown[:cut]}…"
-        return format_html('<bdi class="wrap">{}</bdi>', shown) if shown else "-"
+        return format_html('<bdi class="cell">{}</bdi>', shown) if shown else "-"
 
     column.__name__ = name
     return admin.display(
@@ -137,4 +137,6 @@ def fields_of(model: type[Model], *without: str) -> list[Any]:
 
 
 def _is_text(field: Field[Any, Any]) -> bool:
-    return isinstance(field, TextField | CharField) and not field.choices
+    """Say whether a stranger's text is shown for it, a related row's name perhaps."""
+    kinds = (TextField, CharField, ForeignKey)
+    return isinstance(field, kinds) and not field.choices

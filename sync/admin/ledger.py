@@ -24,7 +24,7 @@ class SyncPartitionAdmin(ReadOnlyAdmin):
 
     list_display = (
         text("name"),
-        "config",
+        text("config__name", "sync"),
         "state",
         text("reason"),
         "closed_at",
@@ -45,7 +45,7 @@ class DataSyncProgressAdmin(ReadOnlyAdmin):
     list_display = (
         text("partition"),
         text("table_name", "table"),
-        "config",
+        text("config__name", "sync"),
         "copy_status",
         "rows_inserted",
         "rows_updated",
@@ -133,7 +133,7 @@ class EventAdmin(ReadOnlyAdmin):
         "happened_at",
         "level",
         "kind",
-        "config",
+        text("config__name", "sync"),
         text("table_name", "table"),
         text("partition"),
         text("message"),

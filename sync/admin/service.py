@@ -23,7 +23,7 @@ class IncidentAdmin(ReadOnlyAdmin):
         "opened_at",
         "closed_at",
         "kind",
-        "config",
+        text("config__name", "sync"),
         text("table_name", "table"),
         text("code"),
         text("message"),

@@ -146,7 +146,7 @@ class SyncConfigAdmin(_StateColumns):
         "created_at",
     )
     as_it_is = (
-        "paused",
+        "is_paused",
         text("marker"),
         "checked_at",
         "failing_since",
@@ -179,6 +179,18 @@ class SyncConfigAdmin(_StateColumns):
     def statuses(self, found: Iterable[SyncStatus]) -> dict[int, SyncStatus]:
         """Return what is known of the syncs."""
         return {status.config.pk: status for status in found}
+
+    @admin.display(description="paused")
+    def is_paused(self, config: SyncConfig) -> str:
+        """Say it in a word: a red cross would look like a failure."""
+        return "yes" if config.paused else "no"
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Offer no further sync after the saving: the wizard makes them."""
+        context["show_save_and_add_another"] = False
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def view_on_site(self, config: SyncConfig) -> str:
         """Lead to the page of the sync."""

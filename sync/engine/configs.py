@@ -19,6 +19,10 @@ from sync.target.tables import MAX_NAME, choose_name
 RESERVED_SCHEMAS = frozenset({"public", "information_schema"})
 
 
+class TakenError(ConfigError):
+    """What another sync has cannot be had a second time: its name, its schema."""
+
+
 @dataclass(frozen=True)
 class NewSync:
     """A sync that was created, what it would replicate now, and what to know."""
@@ -61,7 +65,7 @@ def create_config(
             said = f"{config.location} by {by}" if by else config.location
             Event.record(config, "sync_created", said)
     except IntegrityError as error:
-        raise ConfigError(f"A sync like {name!r} was created just now") from error
+        raise TakenError(f"A sync like {name!r} was created just now") from error
     entities = [entity.name for entity in model.entities] if model else []
     selected = tuple(entity for entity in entities if config.selects(entity))
     warnings = model.warnings if model else ()
@@ -73,7 +77,7 @@ def create_config(
 def check_name(name: str) -> str:
     """Return the name if a new sync may have it; raises ``ConfigError``."""
     if SyncConfig.objects.filter(name=_checked_name(name)).exists():
-        raise ConfigError(f"There is a sync named {name!r} already")
+        raise TakenError(f"There is a sync named {name!r} already")
     return name
 
 
@@ -81,7 +85,7 @@ def check_schema(schema: str) -> str:
     """Return the schema's name if a new sync may have it; raises ``ConfigError``."""
     name = _checked_schema(schema)
     if SyncConfig.objects.filter(schema_name=name).exists():
-        raise ConfigError(
+        raise TakenError(
             f"Another sync uses the schema {name!r}",
             remedy="Choose another one with --schema.",
         )

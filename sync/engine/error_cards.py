@@ -19,7 +19,7 @@ _PLACE = re.compile(
     re.DOTALL,
 )
 _NOTHING_LOST = "The table kept its last good content."
-_NO_COMMAND = re.compile(r"manage\.py|syncnow|createsync|--\w")
+_COMMAND = re.compile(r"manage\.py|syncnow|createsync|--\w")
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def card_of_error(
     """Return an error as it is remembered, in words."""
     problem = PROBLEMS.get(error.code)
     remedy, said = error.remedy, command or error.remedy
-    if problem and (not remedy or _NO_COMMAND.search(remedy)):
+    if problem and (remedy in {"", problem.remedy} or _COMMAND.search(remedy)):
         remedy = problem.page or problem.remedy
     names = problem.deeds if problem else ("retry",)
     return ErrorCard(

@@ -36,17 +36,17 @@ class Outcome:
     error: SyncError | None = None
 
 
-def dismiss(row: QuarantinedRow) -> Outcome:
+def dismiss(row: QuarantinedRow, *, by: str = "") -> Outcome:
     """Let an open row go; it stays counted as rejected."""
     try:
         with database_errors(), transaction.atomic():
-            _decide(row, QuarantinedRow.State.DISMISSED)
+            _decide(row, QuarantinedRow.State.DISMISSED, by)
     except SyncError as error:
         return _still_open(row, error)
     return Outcome(row, "dismissed")
 
 
-def reprocess(row: QuarantinedRow) -> Outcome:
+def reprocess(row: QuarantinedRow, *, by: str = "") -> Outcome:
     """Apply an open row if it can be read now and is newer than what is there.
 
     Raises ``BusyError`` while the table is being loaded, and ``TargetError`` when
@@ -57,7 +57,7 @@ def reprocess(row: QuarantinedRow) -> Outcome:
         with database_errors(table.label), transaction.atomic(durable=True):
             lock_or_busy(Namespace.TABLE, table.pk)
             table.refresh_from_db()
-            _decide(row, QuarantinedRow.State.APPLIED)
+            _decide(row, QuarantinedRow.State.APPLIED, by)
             counts = _apply(table, row)
             _move_count(row, counts)
             if counts.inserted or counts.updated or counts.deleted:
@@ -129,7 +129,7 @@ def _still_open(row: QuarantinedRow, error: SyncError) -> Outcome:
     return Outcome(row, error=error)
 
 
-def _decide(row: QuarantinedRow, state: QuarantinedRow.State) -> None:
+def _decide(row: QuarantinedRow, state: QuarantinedRow.State, by: str) -> None:
     now = timezone.now()
     open_row = QuarantinedRow.objects.filter(pk=row.pk, state=QuarantinedRow.State.OPEN)
     if not open_row.update(state=state, decided_at=now):
@@ -138,7 +138,7 @@ def _decide(row: QuarantinedRow, state: QuarantinedRow.State) -> None:
     Event.record(
         row.table.config,
         f"row_{state.value}",
-        f"{row.file}, line {row.line}",
+        f"{row.file}, line {row.line}" + (f", by {by}" if by else ""),
         table_name=row.table.entity,
         partition=row.partition,
     )

@@ -1,20 +1,18 @@
-"""The state of everything for people, on 80 columns, and for programs."""
+"""The state of everything for people, on 80 columns."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from sync.engine.overview import Overview, SyncStatus, TableStatus
-from sync.engine.service import POLL, ServiceStatus
-from sync.engine.states import State, Trouble, Verdict
+from sync.engine.service import ServiceStatus
+from sync.engine.states import State, Verdict
 from sync.engine.words import plural, size, span
 from sync.management.display import printable
 from sync.target.activity import Running
 
-SCHEMA_VERSION = 1
 Paint = Callable[[State, str], str]
 
 
@@ -156,102 +154,3 @@ def _wrapped(text: str, width: int, indent: str) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-# For programs
-
-
-def document(seen: Overview) -> dict[str, object]:
-    """Return the overview as JSON has it; texts are as they are stored."""
-    service = seen.service
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "at": seen.at.isoformat(),
-        "service": {
-            "polling": service.polling,
-            "heartbeat_age_seconds": _seconds(service.age),
-            "polls": service.polls,
-            "poll_clusters": sum(c.queue == POLL for c in service.clusters),
-            "workers": service.workers,
-            "busy": service.busy,
-        },
-        "syncs": [_sync_document(sync) for sync in seen.syncs],
-    }
-
-
-def _sync_document(sync: SyncStatus) -> dict[str, object]:
-    return {
-        "name": sync.config.name,
-        "schema": sync.config.schema_name,
-        **_verdict(sync.verdict),
-        "counts": {state.value: number for state, number in sync.counts.items()},
-        "checked_at": _moment(sync.config.checked_at),
-        "failing_since": _moment(sync.config.failing_since),
-        "applied_through": sync.applied_through or None,
-        "lag_seconds": _seconds(sync.lag),
-        "backlog": {
-            "partitions": sync.backlog_partitions,
-            "bytes": sync.backlog_bytes,
-        },
-        "waiting_folders": sync.waiting_folders,
-        "waiting": [
-            {"folder": folder, "reason": reason} for folder, reason in sync.waiting
-        ],
-        "tables": [_table_document(table) for table in sync.tables],
-    }
-
-
-def _table_document(status: TableStatus) -> dict[str, object]:
-    table, first = status.table, status.backlog.given_up or status.backlog.first
-    return {
-        "table": table.entity,
-        "target": table.label,
-        **_verdict(status.verdict),
-        "lag_seconds": _seconds(status.lag),
-        "backlog": {
-            "partitions": status.backlog.partitions,
-            "bytes": status.backlog.bytes,
-        },
-        "applied_through": table.last_partition or None,
-        "last_loaded_at": _moment(table.last_loaded_at),
-        "attempts": first.attempts if first else 0,
-        "next_attempt_at": _moment(first.next_attempt_at if first else None),
-        "quarantined": status.quarantined,
-        "running": _running(status.running),
-        "totals": {
-            "loads": table.loads_total,
-            "failures": table.failures_total,
-            "inserted": table.inserted_total,
-            "updated": table.updated_total,
-            "deleted": table.deleted_total,
-            "bytes": table.bytes_total,
-            "seconds": table.seconds_total,
-        },
-    }
-
-
-def _verdict(verdict: Verdict) -> dict[str, object]:
-    return {
-        "state": verdict.state.value,
-        "reason": verdict.reason or None,
-        "remedy": verdict.remedy or None,
-        "error": _error(verdict.error),
-    }
-
-
-def _error(error: Trouble | None) -> dict[str, str] | None:
-    return asdict(error) if error else None
-
-
-def _running(running: Running | None) -> dict[str, object] | None:
-    if running is None:
-        return None
-    return {**asdict(running), "since": _moment(running.since)}
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
-
-
-def _seconds(time: timedelta | None) -> float | None:
-    return round(time.total_seconds(), 1) if time is not None else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from django.conf import settings
@@ -12,6 +13,7 @@ from django.db import models
 from django.utils import timezone
 
 PREFIX = "dvsync_"
+NOTED_EVERY = timedelta(minutes=1)
 
 
 class ApiToken(models.Model):
@@ -37,12 +39,32 @@ class ApiToken(models.Model):
         return self.name
 
     @classmethod
-    def make(cls, user: AbstractBaseUser, name: str) -> tuple[ApiToken, str]:
+    def make(
+        cls, user: AbstractBaseUser, name: str, expires_at: datetime | None = None
+    ) -> tuple[ApiToken, str]:
         """Make a token; return it with its text, which is not kept anywhere."""
         text = PREFIX + secrets.token_urlsafe(32)
+        digest = cls.digest_of(text)
         return cls.objects.create(
-            user=user, name=name, digest=cls.digest_of(text)
+            user=user, name=name, digest=digest, expires_at=expires_at
         ), text
+
+    @classmethod
+    def of_text(cls, text: str) -> ApiToken | None:
+        """Return the token of a text with its user; None if that may not sign in."""
+        tokens = cls.objects.select_related("user").filter(user__is_active=True)
+        return tokens.filter(digest=cls.digest_of(text)).first()
+
+    @property
+    def expired(self) -> bool:
+        """Whether its time is over."""
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    def record_use(self) -> None:
+        """Take note that it was used; not more often than once a minute."""
+        now = timezone.now()
+        if self.last_used_at is None or now - self.last_used_at >= NOTED_EVERY:
+            ApiToken.objects.filter(pk=self.pk).update(last_used_at=now)
 
     @staticmethod
     def digest_of(text: str) -> str:

@@ -10,6 +10,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from sync.printable import printable
+
 
 def page(
     request: HttpRequest,
@@ -22,7 +24,11 @@ def page(
     """Render a whole page; ``title`` is its heading and the window's title."""
     frame = admin.site.each_context(request)
     # The pages are for everybody who may see them, the admin's own list is not.
-    frame |= {"title": title, "is_nav_sidebar_enabled": False, "has_permission": True}
+    frame |= {
+        "title": printable(title),
+        "is_nav_sidebar_enabled": False,
+        "has_permission": True,
+    }
     return render(request, template, {**frame, **(context or {})}, status=status)
 
 

@@ -10,13 +10,13 @@ from django.views.decorators.http import require_safe
 
 from sync.engine.error_cards import card_of_progress
 from sync.engine.folders import counts, folders
-from sync.engine.overview import TableStatus, overview
 from sync.engine.shapes import columns_of, query_to_copy
 from sync.engine.timeline import Wanted, timeline
 from sync.models import DataSyncProgress, SyncTable
 from sync.printable import printable
 from sync.views.access import VIEW, needs
 from sync.views.pages import page
+from sync.views.sync_page import table_region
 from sync.views.sync_tabs import asked
 
 EVENTS = 50
@@ -33,25 +33,17 @@ def table_page(request: HttpRequest, pk: int) -> HttpResponse:
     part = asked(request, "part")
     if part not in PARTS:
         part = PARTS[0]
-    status = _status(table)
     context: dict[str, Any] = {
         "table": table,
         "sync": table.config,
-        "status": status,
         "part": part,
         "query": query_to_copy(table),
-        "retriable": table.error_code or (status and status.verdict.error),
     }
+    # A table that is left out has no state, and nothing of it moves.
+    context |= table_region(table.pk) or {}
     context |= _PART[part](request, table)
     title = printable(table.entity)
     return page(request, f"dvsync/table_{part}.html", context, title=title)
-
-
-def _status(table: SyncTable) -> TableStatus | None:
-    """Return the state of the table; one that is left out has none."""
-    syncs = overview([table.config.name]).syncs
-    found = (t for sync in syncs for t in sync.tables if t.table.pk == table.pk)
-    return next(found, None)
 
 
 def _folders(request: HttpRequest, table: SyncTable) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from sync.printable import printable
 from sync.views.table_list import slug_of
 
 MESSAGE_SHOWN = 160
+# The length of a name as Synapse Link gives it, and a little more.
+FOLDER_NAME = 24
 _SOME = 123_454_321
 _BEFORE_DECISION = {SyncTable.State.NEW, SyncTable.State.HELD}
 
@@ -74,7 +76,8 @@ def _condition(status: TableStatus) -> dict[str, str]:
 
 def _applied(table: SyncTable, now: datetime) -> dict[str, str]:
     found = {
-        "through": printable(table.last_partition),
+        "through": (through := printable(table.last_partition)),
+        "wraps": "nowrap" if len(through) <= FOLDER_NAME else "wrap",
         "total": rows_text(
             table.inserted_total, table.updated_total, table.deleted_total
         ),

@@ -20,6 +20,7 @@ from sync.management.base import (
 )
 from sync.management.choosing import find_config, find_table, wait_while_busy
 from sync.management.display import printable
+from sync.management.switching import person
 from sync.models import QuarantinedRow, SyncConfig
 
 SCHEMA_VERSION = 1
@@ -61,11 +62,13 @@ class Command(DvsyncCommand):
         rows = self._rows(find_config(options["name"]), options["table"])
         if options["reprocess"]:
             outcomes = [
-                wait_while_busy(partial(reprocess, row))
+                wait_while_busy(partial(reprocess, row, by=person()))
                 for row in _chosen(rows, options["reprocess"])
             ]
         elif options["dismiss"]:
-            outcomes = [dismiss(row) for row in _chosen(rows, options["dismiss"])]
+            outcomes = [
+                dismiss(row, by=person()) for row in _chosen(rows, options["dismiss"])
+            ]
         else:
             outcomes = [Outcome(row) for row in rows]
         with stdout_may_close():

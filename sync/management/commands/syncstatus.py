@@ -11,11 +11,12 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from sync.engine.documents import document
 from sync.engine.overview import Overview, overview
 from sync.engine.states import State
 from sync.management.base import TABLES_FAILED, DvsyncCommand, stdout_may_close
 from sync.management.choosing import find_configs
-from sync.management.status import document, lines
+from sync.management.status import lines
 
 NARROW, WIDE, PIPED = 40, 120, 80
 

@@ -1,0 +1,333 @@
+"""What people come for, from the first click to the last, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.contrib.sessions.models import Session
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from sync.models import Heartbeat, SyncTable
+from tests.browser.conftest import NARROW, Visit
+from tests.browser.loads import stepped
+from tests.browser.site import Site
+from tests.browser.watch import Watch
+from tests.service import Service, service
+from tests.sync.conftest import Export
+
+POLLED = re.compile(r"/live/(\?|$)")
+
+
+@pytest.fixture
+def sales(export: Export) -> Export:
+    """Return an export of which everything is applied."""
+    for key in (1, 2, 3):
+        export.upsert("account", key, name=f"name {key}")
+        export.upsert("contact", key, name=f"name {key}")
+    export.close_folder()
+    export.sync()
+    Heartbeat.begin(timezone.now())
+    Heartbeat.end()
+    return export
+
+
+@pytest.fixture
+def running(tmp_path: Path, site: Site) -> Iterator[Service]:
+    with service(tmp_path) as made:
+        yield made
+
+
+def update_every(page: Page, seconds: str) -> None:
+    page.get_by_label("Updates").select_option(seconds)
+
+
+def poll(page: Page) -> None:
+    """Let the page ask for its region now, and wait for the answer."""
+    with page.expect_response(POLLED):
+        page.evaluate("htmx.trigger('#live', 'dvsync:now')")
+
+
+def state_of(page: Page, table: SyncTable) -> str:
+    return page.locator(f"#t{table.pk} .state").inner_text()
+
+
+def row_of(page: Page, name: str) -> object:
+    return page.get_by_role("row", name=re.compile(name))
+
+
+# Watching
+
+
+def test_a_load_is_watched_from_its_first_byte_to_its_end(
+    visit: Visit, sales: Export
+) -> None:
+    for key in range(1, 12):
+        sales.upsert("account", key, name="x" * 300_000)
+    sales.close_folder()
+    sales.poll()
+    page = visit("viewer")
+    page.goto(f"/syncs/{sales.config.pk}/")
+    page.evaluate("window.stayed = true")
+    expect(page.get_by_text("Loading now")).to_have_count(0)
+    bar = page.get_by_role("progressbar")
+    with stepped(sales.entity("account")) as load:
+        poll(page)
+        expect(page.get_by_role("heading", name="Loading now")).to_be_visible()
+        expect(page.locator(".loads")).to_contain_text("reading the files")
+        seen = [float(bar.get_attribute("value") or 0)]
+        # From here on the page asks by itself: something is loading.
+        load.step()
+        load.step()
+        expect(bar).not_to_have_attribute("value", str(int(seen[0])))
+        seen.append(float(bar.get_attribute("value") or 0))
+        total = float(bar.get_attribute("max") or 0)
+        assert seen[0] < seen[1] <= total
+    expect(page.get_by_text("Loading now")).to_have_count(0)
+    expect(page.locator("#live")).to_contain_text("8 new")
+    assert page.evaluate("window.stayed")
+
+
+def test_the_overview_follows_a_real_service(
+    visit: Visit, sales: Export, running: Service
+) -> None:
+    page = visit("operator")
+    page.goto("/")
+    update_every(page, "5")
+    running.both()
+    sales.upsert("account", 4, name="new")
+    sales.close_folder()
+    page.get_by_role("button", name="Sync now").click()
+    expect(page.locator(".messagelist")).to_contain_text("look")
+    name = sales.folders[-2].name
+    expect(page.locator("#live")).to_contain_text(f"applied through {name}")
+    assert sales.rows("account", "name")[-1] == ("new",)
+
+
+# Repairing
+
+
+def test_a_failure_is_understood_mended_and_tried_again(
+    visit: Visit, sales: Export
+) -> None:
+    path = sales.raw("account", "2026.csv", b"no guid,,,,,,,\n")
+    sales.close_folder()
+    sales.sync()
+    page = visit("operator")
+    page.goto("/")
+    expect(page).to_have_title(re.compile(r"\(1 failing\)"))
+    page.get_by_role("link", name="1 open error").click()
+    card = page.locator(".error-card")
+    for text in ("2026.csv", "no guid", "What is safe", "What to do", "line 1"):
+        expect(card).to_contain_text(text)
+    path.write_bytes(b"")
+    card.get_by_role("button", name="Retry").click()
+    expect(page.locator(".messagelist")).to_contain_text(re.compile("tr(y|ied)"))
+    sales.sync()
+    page.goto("/")
+    expect(page.locator("#live .state-healthy").first).to_be_visible()
+    expect(page).not_to_have_title(re.compile("failing"))
+    expect(page.locator(".error-card")).to_have_count(0)
+
+
+def test_a_sync_is_paused_and_resumed(visit: Visit, sales: Export) -> None:
+    page = visit("operator")
+    page.goto("/")
+    page.get_by_role("button", name="Pause").click()
+    row = page.locator(f"#s{sales.config.pk}")
+    expect(row).to_contain_text("paused")
+    expect(page.get_by_role("button", name="Sync now")).to_have_count(0)
+    sales.config.refresh_from_db()
+    assert sales.config.paused
+    page.get_by_role("button", name="Resume").click()
+    expect(row).to_contain_text("healthy")
+    page.goto(f"/syncs/{sales.config.pk}/timeline/")
+    expect(page.locator("#content")).to_contain_text("operator")
+
+
+def test_a_refresh_asks_first_and_says_what_stays_readable(
+    visit: Visit, sales: Export
+) -> None:
+    page = visit("operator")
+    page.goto(f"/syncs/{sales.config.pk}/")
+    page.get_by_role("button", name="Refresh account").click()
+    expect(page.get_by_role("heading", name="What will happen")).to_be_visible()
+    page.get_by_role("link", name="Cancel").click()
+    expect(page).to_have_url(re.compile(f"/syncs/{sales.config.pk}/"))
+
+
+# Who may
+
+
+def test_a_viewer_has_no_buttons_and_is_refused_without_them(
+    visit: Visit, sales: Export, watch: Watch
+) -> None:
+    page = visit("viewer")
+    for path in ("/", f"/syncs/{sales.config.pk}/", "/quarantine/"):
+        page.goto(path)
+        for button in page.locator("main").get_by_role("button").all():
+            assert button.inner_text() in {"Search", "Filter", "Show"}
+    watch.expect("status of 403")
+    page.goto("/admin/password_change/")  # a page with a token
+    page.evaluate(
+        """(path) => {
+          const form = document.querySelector("main form");
+          form.action = path;
+          HTMLFormElement.prototype.submit.call(form);
+        }""",
+        f"/syncs/{sales.config.pk}/do/pause/",
+    )
+    expect(page.get_by_role("heading", name="You may not do this")).to_be_visible()
+    sales.config.refresh_from_db()
+    assert not sales.config.paused
+
+
+def test_who_is_signed_out_meanwhile_is_told_in_place(
+    visit: Visit, sales: Export, watch: Watch
+) -> None:
+    page = visit("operator")
+    page.goto("/")
+    update_every(page, "5")
+    Session.objects.all().delete()
+    watch.expect("status of 401|401 from|Response Status Error Code 401")
+    panel = page.get_by_text("You are signed out.")
+    expect(panel).to_be_visible()
+    expect(page.locator("table.syncs")).to_have_count(0)
+    expect(page.locator("input[name=username]")).to_have_count(0)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(6_000)
+    assert asked == []
+    page.get_by_role("link", name="Sign in again").click()
+    expect(page.get_by_label("Username")).to_be_visible()
+
+
+# When things are away
+
+
+def test_a_page_says_how_old_it_is_while_the_server_is_away(
+    visit: Visit, sales: Export, site: Site, watch: Watch
+) -> None:
+    watch.expect("CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|sendError")
+    page = visit("operator")
+    page.goto("/")
+    update_every(page, "5")
+    note = page.locator("#live-note")
+    with site.gone():
+        expect(note).to_contain_text(re.compile(r"Not updated for \d+ s, retrying"))
+        # Never blank: what was known is still there, and marked as old.
+        expect(page.locator("table.syncs")).to_be_visible()
+        expect(page.locator("#live")).to_have_class(re.compile("stale"))
+    expect(note).to_have_text("")
+    expect(page.locator("#live")).not_to_have_class(re.compile("stale"))
+
+
+# Without a script, without a mouse, in the dark, on a phone
+
+
+def test_without_a_script_every_deed_is_done(visit: Visit, sales: Export) -> None:
+    page = visit("operator", java_script_enabled=False)
+    page.goto("/")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Resume").click()
+    page.get_by_role("button", name="Sync now").click()
+    expect(page.locator(".messagelist")).to_be_visible()
+    page.get_by_role("link", name=sales.config.name).click()
+    page.get_by_label("Find a table").fill("contact")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("table.tables tbody tr")).to_have_count(1)
+    page.get_by_role("button", name="Pause contact").click()
+    assert sales.entity("contact").state == "paused"
+    page.get_by_role("button", name="Resume contact").click()
+    assert sales.entity("contact").state == "active"
+    page.get_by_role("button", name="Refresh contact").click()
+    page.locator("main form button.danger").click()
+    expect(page.locator(".messagelist")).to_be_visible()
+    page.get_by_role("link", name="Reload").first.click()
+
+
+def test_the_keyboard_is_enough(visit: Visit, sales: Export) -> None:
+    page = visit("operator")
+    page.goto("/")
+    press_until(page, "Skip to main content")
+    page.keyboard.press("Enter")
+    press_until(page, "Pause")
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    assert page.evaluate(outline) != "none"
+    page.keyboard.press("Enter")
+    expect(page.locator(f"#s{sales.config.pk}")).to_contain_text("paused")
+    press_until(page, "Resume")
+    page.keyboard.press("Space")
+    expect(page.locator(f"#s{sales.config.pk}")).to_contain_text("healthy")
+    press_until(page, sales.config.name)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text(sales.config.name)
+
+
+def press_until(page: Page, text: str) -> None:
+    """Press Tab until the element with this text has the focus."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        found = page.evaluate("document.activeElement.textContent.trim()")
+        if found == text:
+            return
+    raise AssertionError(f"nothing with {text!r} can be reached")
+
+
+def test_the_focus_stays_while_the_page_updates(visit: Visit, sales: Export) -> None:
+    page = visit("operator")
+    page.goto(f"/syncs/{sales.config.pk}/")
+    button = page.get_by_role("button", name="Pause contact")
+    button.focus()
+    for _ in range(3):
+        poll(page)
+        expect(button).to_be_focused()
+
+
+def test_what_is_searched_for_stays_while_the_page_updates(
+    visit: Visit, sales: Export
+) -> None:
+    page = visit("viewer")
+    page.goto(f"/syncs/{sales.config.pk}/?q=cont&sort=-name")
+    search = page.get_by_label("Find a table")
+    search.fill("half a wo")
+    poll(page)
+    expect(page.locator("table.tables tbody tr")).to_have_count(1)
+    expect(search).to_have_value("half a wo")
+
+
+def test_the_dark_is_chosen_by_the_system_or_by_hand(
+    visit: Visit, sales: Export
+) -> None:
+    colour = "getComputedStyle(document.body).backgroundColor"
+    page = visit("viewer", scheme="dark")
+    page.goto("/")
+    dark = page.evaluate(colour)
+    page.emulate_media(color_scheme="light")
+    light = page.evaluate(colour)
+    assert dark != light
+    toggle = page.locator("button.theme-toggle")
+    for _ in range(3):
+        toggle.click()
+        if page.evaluate("document.documentElement.dataset.theme") == "dark":
+            break
+    assert page.evaluate(colour) == dark
+    page.reload()
+    assert page.evaluate(colour) == dark
+
+
+def test_on_a_phone_each_table_is_a_card(visit: Visit, sales: Export) -> None:
+    page = visit("operator", width=NARROW)
+    page.goto(f"/syncs/{sales.config.pk}/")
+    row = page.locator("table.tables tbody tr").first
+    box = row.bounding_box()
+    assert box
+    assert box["width"] <= NARROW
+    label = (
+        "getComputedStyle(document.querySelector('td[data-label]'), '::before').content"
+    )
+    assert "State" in page.evaluate(label)
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= NARROW
