@@ -49,20 +49,31 @@
     });
   }
 
-  function count(table) {
+  // Where the page has all tables: the number is right, and all and none are of what is
+  // seen, without a way to the server.
+  function choose(table) {
     const told = document.querySelector("#chosen strong");
-    const boxes = table.querySelectorAll("input[type=checkbox]");
-    if (!told || table.dataset.whole === undefined) return;
-    table.addEventListener("change", function () {
-      told.textContent = [...boxes].filter((box) => box.checked).length.toLocaleString("en");
-    });
+    const boxes = [...table.querySelectorAll("input[type=checkbox]")];
+    function count() {
+      told.textContent = boxes.filter((box) => box.checked).length.toLocaleString("en");
+    }
+    table.addEventListener("change", count);
+    for (const button of document.querySelectorAll(".choose [value=all], .choose [value=none]")) {
+      button.addEventListener("click", function (event) {
+        event.preventDefault();
+        for (const box of boxes) {
+          if (!box.closest("tbody").hidden) box.checked = button.value === "all";
+        }
+        count();
+      });
+    }
   }
 
   function begin() {
     show(document);
     for (const input of document.querySelectorAll("[data-filter]")) filter(input);
     const table = document.getElementById("tables");
-    if (table) count(table);
+    if (table && document.querySelector("[data-filter]")) choose(table);
     const checks = document.querySelector("[data-submit-at-once]");
     if (checks) {
       document.getElementById("checks").setAttribute("aria-busy", "true");

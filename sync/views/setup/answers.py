@@ -149,7 +149,9 @@ def save_start(request: HttpRequest, draft: SetupDraft) -> HttpResponse:
     enqueue_look(created.config)
     for warning in created.warnings[:5]:
         messages.warning(request, warning)
-    messages.success(request, f"{created.config.name} is created; it begins to load.")
+    messages.success(
+        request, f"The sync {created.config.name} is created; it begins to load."
+    )
     address = reverse("sync", args=[created.config.pk])
     return HttpResponseRedirect(f"{address}?started=1")
 

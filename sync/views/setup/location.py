@@ -87,7 +87,7 @@ def _still_there(path: str) -> list[Place]:
 
 def _ticked(offered: list[Place], chosen: str, folder: Folder | None) -> str:
     """Return the path that is ticked at first."""
-    if folder:
+    if folder and (folder.place.seen.is_export or not offered[1:]):
         return folder.place.path
     if chosen:
         return chosen
