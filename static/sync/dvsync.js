@@ -75,6 +75,7 @@
       for (const button of row.querySelectorAll("td button, td a.button")) {
         button.setAttribute("aria-label", `${button.textContent.trim()} ${name}`);
       }
+      for (const time of row.querySelectorAll("time")) time.title ||= time.dateTime;
     }
   };
 

@@ -111,4 +111,5 @@ def _deeds(status: TableStatus) -> list[str]:
         return []
     if table.state == SyncTable.State.PAUSED:
         return ["resume"]
-    return [*(["retry"] if status.retriable else []), "refresh", "pause"]
+    # What failed is to be tried again first; to refresh it there is its own page.
+    return ["retry" if status.retriable else "refresh", "pause"]
