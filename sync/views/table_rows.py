@@ -84,7 +84,7 @@ def _applied(table: SyncTable, now: datetime) -> dict[str, str]:
     }
     if at := table.last_loaded_at:
         found |= {
-            "loaded": f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "loaded": f"{at.astimezone(UTC):%Y-%m-%dT%H:%MZ}",
             "ago": span(now - at),
             "last": rows_text(
                 table.last_inserted, table.last_updated, table.last_deleted
