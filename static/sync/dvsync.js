@@ -61,8 +61,8 @@
 
   // What stands for a sync or a table: a row of a list, or a part with its name.
   const readStates = (live) => new Map(Array.from(
-    live.querySelectorAll("tbody tr[id], [data-name][id]"),
-    (part) => [part.id, {
+    live.querySelectorAll("tbody tr, [data-name]"),
+    (part) => [part.id || part.querySelector("th a").href, {
       name: part.dataset.name || part.querySelector("th a").textContent.trim(),
       state: part.querySelector(".state").textContent.trim(),
     }],
@@ -70,11 +70,12 @@
 
   // In a list each button says whose it is; to the eye its row does.
   const nameButtons = (live) => {
-    for (const row of live.querySelectorAll("tbody tr[id]")) {
+    for (const row of live.querySelectorAll("tbody tr")) {
       const name = row.querySelector("th a").textContent.trim();
       for (const button of row.querySelectorAll("td button, td a.button")) {
         button.setAttribute("aria-label", `${button.textContent.trim()} ${name}`);
       }
+      for (const time of row.querySelectorAll("time")) time.title ||= time.dateTime;
     }
   };
 

@@ -84,7 +84,7 @@ def _applied(table: SyncTable, now: datetime) -> dict[str, str]:
     }
     if at := table.last_loaded_at:
         found |= {
-            "loaded": f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "loaded": f"{at.astimezone(UTC):%Y-%m-%dT%H:%MZ}",
             "ago": span(now - at),
             "last": rows_text(
                 table.last_inserted, table.last_updated, table.last_deleted
@@ -111,4 +111,5 @@ def _deeds(status: TableStatus) -> list[str]:
         return []
     if table.state == SyncTable.State.PAUSED:
         return ["resume"]
-    return [*(["retry"] if status.retriable else []), "refresh", "pause"]
+    # What failed is to be tried again first; to refresh it there is its own page.
+    return ["retry" if status.retriable else "refresh", "pause"]

@@ -256,7 +256,7 @@ def test_an_operator_has_the_buttons_that_make_sense(export: Export) -> None:
     assert buttons(read("/")) == {"sync-now", "pause"}
     assert buttons(read(page_of(export))) == {"sync-now", "pause", "refresh"}
     spoil(export, 3)
-    assert buttons(read(page_of(export))) == {"sync-now", "pause", "refresh", "retry"}
+    assert buttons(read(page_of(export))) == {"sync-now", "pause", "retry"}
     export.entity("account").pause()
     assert "resume" in buttons(read(page_of(export)))
     export.config.pause()
