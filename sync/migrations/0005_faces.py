@@ -90,10 +90,14 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.AddIndex(
+            model_name="event",
+            index=models.Index(fields=["config", "happened_at"], name="event_of_sync"),
+        ),
+        migrations.AddIndex(
             model_name="datasyncprogress",
             index=models.Index(
                 condition=models.Q(("copy_status", 1)),
-                fields=["finished_at"],
+                fields=["config", "finished_at"],
                 name="progress_finished",
             ),
         ),

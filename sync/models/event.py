@@ -31,6 +31,9 @@ class Event(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-happened_at", "-pk"]
+        indexes: ClassVar = [
+            models.Index(fields=["config", "happened_at"], name="event_of_sync")
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.message}"

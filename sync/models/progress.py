@@ -147,9 +147,9 @@ class DataSyncProgress(models.Model):
                 condition=~Q(copy_status=1),
                 name="progress_backlog",
             ),
-            # What was applied lately, of all syncs or of one.
+            # What was applied to a sync lately.
             models.Index(
-                fields=["finished_at"],
+                fields=["config", "finished_at"],
                 condition=Q(copy_status=1),
                 name="progress_finished",
             ),

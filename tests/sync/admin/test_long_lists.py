@@ -110,7 +110,7 @@ def test_the_ledger_is_leafed_through_without_reading_it_all(
     text = page.content.decode()
     if "=2" not in query:
         assert "Only 10,000 rows are listed" in text
-    assert "100003" not in text, "nobody counted them all"
+    assert "100003 progress" not in text, "nobody counted them all"
     if "o=" not in query:
         assert rows_read(found.captured_queries) <= 10_100
 

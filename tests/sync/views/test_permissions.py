@@ -80,7 +80,8 @@ PAGES = {
     "setup/first-rows/<int:pk>/": Line(VIEWER, NEVER),
     "setup/restart/": Line(NEVER, ADMINISTRATOR),
     "setup/sample/": Line(NEVER, ADMINISTRATOR),
-    "support-bundle/": Line(VIEWER, NEVER),
+    "support-bundle/": Line(OPERATOR, NEVER),
+    "support-bundle/download/": Line(OPERATOR, NEVER),
     # The admin's own.
     "admin/": Line(STAFF, STAFF),
     "admin/login/": Line(PUBLIC, PUBLIC),
