@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page
 
 from tests.browser.conftest import NARROW, Visit
 from tests.browser.pages import ALL, of_models
@@ -69,10 +68,8 @@ def test_every_click_and_focus_is_harmless(visit: Visit, world: World) -> None:
         page.goto(path)
         for _ in range(40):
             page.keyboard.press("Tab")
+        # A link leads away, which would end this.
+        page.evaluate("addEventListener('click', (event) => event.preventDefault())")
         for place in page.get_by_text(ELEMENT).all()[:10]:
-            place.hover()
-            _click_beside_links(page, place)
-
-
-def _click_beside_links(page: Page, place: object) -> None:
-    page.evaluate("(place) => place.click()", place)
+            place.dispatch_event("mouseover")
+            place.dispatch_event("click")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from django.contrib.sessions.models import Session
 from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from sync.models import Heartbeat, SyncTable
 from tests.browser.conftest import NARROW, Visit
@@ -51,12 +51,12 @@ def poll(page: Page) -> None:
         page.evaluate("htmx.trigger('#live', 'dvsync:now')")
 
 
-def state_of(page: Page, table: SyncTable) -> str:
-    return page.locator(f"#t{table.pk} .state").inner_text()
+def button_of(page: Page, table: SyncTable, word: str) -> Locator:
+    return page.locator(f"#t{table.pk}").get_by_role("button", name=re.compile(word))
 
 
-def row_of(page: Page, name: str) -> object:
-    return page.get_by_role("row", name=re.compile(name))
+def press(page: Page, table: SyncTable, word: str) -> None:
+    button_of(page, table, word).click()
 
 
 # Watching
@@ -113,7 +113,10 @@ def test_the_overview_follows_a_real_service(
 def test_a_failure_is_understood_mended_and_tried_again(
     visit: Visit, sales: Export
 ) -> None:
-    path = sales.raw("account", "2026.csv", b"no guid,,,,,,,\n")
+    sales.upsert("account", 4, name="mended", amount="12.5")
+    path = sales.root / sales.folder.name / "account" / "2026.csv"
+    good = path.read_bytes()
+    path.write_bytes(good.replace(b"12.5", b"12x5"))
     sales.close_folder()
     sales.sync()
     page = visit("operator")
@@ -121,16 +124,19 @@ def test_a_failure_is_understood_mended_and_tried_again(
     expect(page).to_have_title(re.compile(r"\(1 failing\)"))
     page.get_by_role("link", name="1 open error").click()
     card = page.locator(".error-card")
-    for text in ("2026.csv", "no guid", "What is safe", "What to do", "line 1"):
+    for text in ("2026.csv", "line 1", "amount", "12x5", "What is safe"):
         expect(card).to_contain_text(text)
-    path.write_bytes(b"")
+    path.write_bytes(good)
     card.get_by_role("button", name="Retry").click()
     expect(page.locator(".messagelist")).to_contain_text(re.compile("tr(y|ied)"))
     sales.sync()
+    expect(page.locator(".error-card")).to_have_count(1)  # as it was
+    page.reload()
+    expect(page.locator(".error-card")).to_have_count(0)
     page.goto("/")
     expect(page.locator("#live .state-healthy").first).to_be_visible()
     expect(page).not_to_have_title(re.compile("failing"))
-    expect(page.locator(".error-card")).to_have_count(0)
+    assert sales.rows("account", "name")[-1] == ("mended",)
 
 
 def test_a_sync_is_paused_and_resumed(visit: Visit, sales: Export) -> None:
@@ -153,7 +159,7 @@ def test_a_refresh_asks_first_and_says_what_stays_readable(
 ) -> None:
     page = visit("operator")
     page.goto(f"/syncs/{sales.config.pk}/")
-    page.get_by_role("button", name="Refresh account").click()
+    press(page, sales.entity("account"), "Refresh")
     expect(page.get_by_role("heading", name="What will happen")).to_be_visible()
     page.get_by_role("link", name="Cancel").click()
     expect(page).to_have_url(re.compile(f"/syncs/{sales.config.pk}/"))
@@ -211,7 +217,7 @@ def test_who_is_signed_out_meanwhile_is_told_in_place(
 def test_a_page_says_how_old_it_is_while_the_server_is_away(
     visit: Visit, sales: Export, site: Site, watch: Watch
 ) -> None:
-    watch.expect("CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|sendError")
+    watch.expect("net::ERR_|error htmx:")
     page = visit("operator")
     page.goto("/")
     update_every(page, "5")
@@ -221,7 +227,8 @@ def test_a_page_says_how_old_it_is_while_the_server_is_away(
         # Never blank: what was known is still there, and marked as old.
         expect(page.locator("table.syncs")).to_be_visible()
         expect(page.locator("#live")).to_have_class(re.compile("stale"))
-    expect(note).to_have_text("")
+    # By itself, after the longest wait between two attempts.
+    expect(note).to_have_text("", timeout=90_000)
     expect(page.locator("#live")).not_to_have_class(re.compile("stale"))
 
 
@@ -239,11 +246,11 @@ def test_without_a_script_every_deed_is_done(visit: Visit, sales: Export) -> Non
     page.get_by_label("Find a table").fill("contact")
     page.get_by_role("button", name="Search").click()
     expect(page.locator("table.tables tbody tr")).to_have_count(1)
-    page.get_by_role("button", name="Pause contact").click()
+    press(page, sales.entity("contact"), "Pause")
     assert sales.entity("contact").state == "paused"
-    page.get_by_role("button", name="Resume contact").click()
+    press(page, sales.entity("contact"), "Resume")
     assert sales.entity("contact").state == "active"
-    page.get_by_role("button", name="Refresh contact").click()
+    press(page, sales.entity("contact"), "Refresh")
     page.locator("main form button.danger").click()
     expect(page.locator(".messagelist")).to_be_visible()
     page.get_by_role("link", name="Reload").first.click()
@@ -280,7 +287,7 @@ def press_until(page: Page, text: str) -> None:
 def test_the_focus_stays_while_the_page_updates(visit: Visit, sales: Export) -> None:
     page = visit("operator")
     page.goto(f"/syncs/{sales.config.pk}/")
-    button = page.get_by_role("button", name="Pause contact")
+    button = button_of(page, sales.entity("contact"), "Pause")
     button.focus()
     for _ in range(3):
         poll(page)

@@ -8,12 +8,13 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Page
 
+from bench.crowd import make_crowd
 from tests.browser.axe import violations
 from tests.browser.conftest import NARROW, WIDE, Visit
 from tests.browser.pages import ALL, without_a_line
 from tests.browser.watch import Watch
 from tests.browser.world import World, make_world
-from tests.sync.conftest import Export
+from tests.sync.conftest import Export, run_sql
 
 
 def group_of(name: str) -> str:
@@ -25,6 +26,7 @@ def group_of(name: str) -> str:
 
 
 Scheme = Literal["light", "dark"]
+TABS = ("", "timeline/", "schema/", "settings/")
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 SHAPES = [(scheme, width) for scheme in SCHEMES for width in (WIDE, NARROW)]
 # So many pages in one test that the world is worth making.
@@ -57,8 +59,8 @@ def test_every_address_is_a_page_or_has_a_reason_not_to_be() -> None:
 def test_every_page_is_accessible(
     visit: Visit, watch: Watch, world: World, group: str
 ) -> None:
-    # A page that refuses is looked at too, and axe tries styles of its own.
-    watch.expect(r"status of 403|status of 405")
+    # A page that refuses is looked at too, and axe looks for style sheets in vain.
+    watch.expect(r"status of 403|status of 405|widgets\.css")
     page = visit("root", bypass_csp=True)
     found = [
         f"{path}: {fault}"
@@ -68,6 +70,17 @@ def test_every_page_is_accessible(
     ]
     if found:
         pytest.fail("\n".join(found), pytrace=False)
+
+
+def test_three_hundred_tables_fit_on_a_phone(visit: Visit) -> None:
+    config = make_crowd(300, name="crowd")
+    try:
+        page = visit("operator", width=NARROW)
+        for path in ("/", *(f"/syncs/{config.pk}/{tab}" for tab in TABS)):
+            page.goto(path)
+            assert page.evaluate(TOO_WIDE) == [], path
+    finally:
+        run_sql("DROP SCHEMA crowd CASCADE")
 
 
 def test_no_page_complains(visit: Visit, watch: Watch, world: World) -> None:
@@ -92,6 +105,10 @@ def faults(page: Page, path: str) -> Iterator[str]:
     if answer.status == 403 and page.title() in _SEEN:
         return  # all refusals are one page
     _SEEN.add(page.title())
+    yield from faults_here(page)
+
+
+def faults_here(page: Page) -> Iterator[str]:
     headings = page.locator("h1").count()
     if headings != 1 or not page.title().endswith("dvsync"):
         yield f"has the title {page.title()!r} and {headings} main headings"

@@ -1,0 +1,185 @@
+"""The pictures, and the made-up site that they show.
+
+Three exports of sample data, really loaded, one of them with a faulty file; each page
+once in the light and once in the dark.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management import call_command
+from django.utils import timezone
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from dvsync_site import embedded
+from dvsync_site.sample_export import SampleExport
+from sync.engine.configs import create_config
+from sync.engine.discovery import poll_once
+from sync.engine.load import sync_table
+from sync.models import (
+    Cluster,
+    DataSyncProgress,
+    Heartbeat,
+    SyncConfig,
+    SyncTable,
+    Worker,
+)
+from tests.browser.chromium import find_browser
+from tests.browser.site import Site
+from tests.people import person, signed_in
+
+PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
+SIZE = {"width": 1280, "height": 800}
+LARGEST = 150_000
+HISTORY = timedelta(hours=3)
+STEP = timedelta(minutes=15)
+
+
+def take_pictures() -> int:
+    """Make the site, take the pictures, and say what was written."""
+    embedded.ensure(settings.DATA_DIR)
+    call_command("migrate", verbosity=0)
+    sales, service = make_site(Path(settings.DATA_DIR) / "exports")
+    PICTURES.mkdir(exist_ok=True)
+    site = Site()
+    site.start()
+    try:
+        with _browser() as browser:
+            for scheme in ("light", "dark"):
+                _take(browser, site, scheme, sales, service)
+    finally:
+        site.stop()
+    for path in sorted(PICTURES.glob("*.png")):
+        size = path.stat().st_size
+        sys.stdout.write(f"{path.name}: {size:,} bytes\n")
+        assert size <= LARGEST, path
+    return 0
+
+
+# The site
+
+
+def make_site(folder: Path) -> tuple[SyncConfig, SyncConfig]:
+    """Load three exports; return the one that is well and the one that is not."""
+    now = timezone.now()
+    person("root")
+    sales = _sync("sales", folder, tables=8, now=now)
+    service = _sync("service", folder, tables=5, now=now, faulty=True)
+    _sync("archive", folder, tables=3, now=now).pause()
+    _seem_older(now)
+    Heartbeat.begin(now)
+    Heartbeat.end()
+    for queue, workers in (("poll", 1), ("sync", 2)):
+        cluster = Cluster.objects.create(queue=queue, host="crm-db-1", pid=411)
+        for number in range(workers):
+            Worker.objects.create(cluster=cluster, pid=420 + number)
+    return sales, service
+
+
+def _sync(
+    name: str, folder: Path, *, tables: int, now: datetime, faulty: bool = False
+) -> SyncConfig:
+    start = now - HISTORY
+    export = SampleExport(
+        folder / f"contoso-{name}", tables=tables, rows=3_000, seed=3, start=start
+    )
+    export.write_initial(opens=start + STEP)
+    config = create_config(name, str(export.directory)).config
+    _load(config)
+    while export.opened + STEP < now:
+        last = export.write_changes(opens=export.opened + STEP)
+    if faulty:
+        _spoil(export.directory / last, export.tables)
+    _load(config)
+    return config
+
+
+def _spoil(folder: Path, tables: list[str]) -> None:
+    """Let a row begin with what is no Id."""
+    path = next(path for table in tables for path in (folder / table).glob("*.csv"))
+    lines = path.read_bytes().split(b"\n")
+    lines[0] = b"n/a," + lines[0].partition(b",")[2]
+    path.write_bytes(b"\n".join(lines))
+
+
+def _load(config: SyncConfig) -> None:
+    for table in poll_once(config).due:
+        sync_table(table)
+
+
+def _seem_older(now: datetime) -> None:
+    """Let each folder be loaded a few seconds after it was closed."""
+    for row in DataSyncProgress.objects.select_related("config"):
+        partition = row.config.partitions.get(name=row.partition)
+        later = timedelta(seconds=8 + len(row.table_name) * 7)
+        ended = min(partition.closed_at + later, now)
+        row.started_at, row.finished_at = ended - timedelta(seconds=2), ended
+        row.save(update_fields=["started_at", "finished_at"])
+    for table in SyncTable.objects.all():
+        newest = table.progress.filter(copy_status=1).order_by("-finished_at").first()
+        if newest:
+            SyncTable.objects.filter(pk=table.pk).update(
+                last_loaded_at=newest.finished_at
+            )
+
+
+# The pictures
+
+
+@contextmanager
+def _browser() -> Iterator[Browser]:
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # see tests/browser/conftest.py
+    with sync_playwright() as playwright:
+        program = find_browser(Path(playwright.chromium.executable_path))
+        yield playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+
+
+def _take(
+    browser: Browser, site: Site, scheme: str, sales: SyncConfig, service: SyncConfig
+) -> None:
+    context = browser.new_context(
+        base_url=site.url,
+        color_scheme="dark" if scheme == "dark" else "light",
+        viewport={"width": SIZE["width"], "height": SIZE["height"]},
+    )
+    name = settings.SESSION_COOKIE_NAME
+    value = signed_in("root").cookies[name].value
+    context.add_cookies([{"name": name, "value": value, "url": site.url}])
+    page = context.new_page()
+    for picture, show in _pictures(page, sales, service).items():
+        SyncConfig.objects.filter(paused=False).update(checked_at=timezone.now())
+        show()
+        page.screenshot(path=PICTURES / f"{picture}-{scheme}.png")
+    context.close()
+
+
+def _pictures(
+    page: Page, sales: SyncConfig, service: SyncConfig
+) -> dict[str, Callable[[], object]]:
+    [failed] = DataSyncProgress.objects.filter(config=service, copy_status=2)[:1]
+    table = service.tables.get(entity=failed.table_name)
+    return {
+        "overview": lambda: page.goto("/"),
+        "sync": lambda: page.goto(f"/syncs/{sales.pk}/"),
+        "error": lambda: page.goto(f"/tables/{table.pk}/"),
+        "timeline": lambda: page.goto(f"/syncs/{service.pk}/timeline/"),
+        "setup": lambda: _setup(page, sales),
+    }
+
+
+def _setup(page: Page, sales: SyncConfig) -> None:
+    page.goto("/setup/")
+    if page.get_by_role("button", name="Start over").count():
+        page.get_by_role("button", name="Start over").click()
+    model = Path(sales.location) / "model.json"
+    page.get_by_label("File").set_input_files(model)
+    page.get_by_role("button", name="Upload").click()
