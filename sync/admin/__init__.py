@@ -5,6 +5,12 @@
 
 from __future__ import annotations
 
+from django.contrib import admin
+
 from sync.admin import access, ledger, service, syncs
 
 __all__ = ["access", "ledger", "service", "syncs"]
+
+# The pages stand beside it already.
+admin.site.site_url = None
+admin.site.site_header = admin.site.site_title = "dvsync"
