@@ -52,9 +52,13 @@ def refresh(table_id: int, since: str) -> None:
     except Cancelled:
         _stopped(table)
     except SyncError as error:
+        if _is_gone(table):
+            return
         log.error("The refresh failed: %s", discreet(error), extra=place)
         record_refresh_failed(table, error)
     except Exception as error:
+        if _is_gone(table):
+            return
         log.exception("The refresh ended unexpectedly", extra=place)
         message = f"Unexpected {type(error).__name__}: {error}"
         record_refresh_failed(table, SyncError("internal_error", message))
@@ -93,7 +97,7 @@ def _stopped(table: SyncTable) -> None:
     """Let the next cluster do it, unless the table was paused or is gone."""
     place = {"sync": table.config.name, "table": table.entity}
     log.warning("The refresh was stopped and rolled back", extra=place)
-    if not SyncTable.objects.filter(pk=table.pk).exists():
+    if _is_gone(table):
         return
     table.refresh_from_db()  # with its config
     if table.paused:
@@ -104,3 +108,8 @@ def _stopped(table: SyncTable) -> None:
         )
     else:
         queue.put_refresh(table, timezone.now().isoformat())
+
+
+def _is_gone(table: SyncTable) -> bool:
+    """Say whether the sync was deleted meanwhile: nothing can be recorded of it."""
+    return not SyncTable.objects.filter(pk=table.pk).exists()
