@@ -270,6 +270,13 @@ def test_a_file_that_is_too_large_is_refused_and_not_kept(
     assert not SetupDraft.objects.exists()
 
 
+def test_a_request_with_many_files_is_refused_before_they_are_stored(
+    export: ExportWriter,
+) -> None:
+    files = {str(n): SimpleUploadedFile("x", b"x") for n in range(2)}
+    assert Client().post("/admin/login/", files).status_code == 400
+
+
 def test_a_file_of_20_mb_is_taken(client: Client) -> None:
     columns = [
         ("Id", "guid"),
