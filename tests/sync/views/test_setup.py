@@ -19,6 +19,7 @@ from django.urls import reverse
 from django_q.models import OrmQ
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from sync.engine import drafts
 from sync.engine.drafts import STEPS
 from sync.models import Event, SetupDraft, SyncConfig
 from sync.views.setup import forms, tables
@@ -625,6 +626,20 @@ def test_pressed_in_two_tabs_at_once_it_makes_one_sync(
         thread.join()
     assert codes == [302, 302]
     assert SyncConfig.objects.count() == 1
+
+
+def test_what_another_tab_answered_meanwhile_is_not_started_unseen(
+    client: Client, export: ExportWriter
+) -> None:
+    to_start(client, export)
+    [seen] = re.findall(r'name="of" value="(\w+)"', page(client, "start"))
+    choose(client, "account")
+    client.post(address("checks"), {"do": "check"})
+    answer = start(client, of=seen)
+    assert "in another tab" in answer.content.decode()
+    assert not SyncConfig.objects.exists()
+    start(client, of=drafts.fingerprint(draft()))
+    assert SyncConfig.objects.get().include == ["account"]
 
 
 def test_a_name_that_was_taken_meanwhile_is_told(
