@@ -263,6 +263,8 @@ LOGIN_URL = "admin:login"
 vars().update(security.settings(https=HTTPS, hosts=ALLOWED_HOSTS))
 # A model.json is read from its upload; what is larger than any is thrown away unread.
 FILE_UPLOAD_HANDLERS = ["sync.views.setup.forms.LimitedUpload"]
+# No form has more than one, and who sent it is known only when all of them are stored.
+DATA_UPLOAD_MAX_NUMBER_FILES = 1
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # django-q2 wants a timeout; a load has none.

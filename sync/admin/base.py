@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
+from django.db import DataError
 from django.db.models import CharField, Field, ForeignKey, Model, QuerySet, TextField
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
@@ -78,6 +81,16 @@ class ShowingAdmin(_ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Leave what is long and not shown in the database."""
         return super().get_queryset(request).defer(*self.heavy)
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """Show the list without its filters when PostgreSQL cannot be asked for them.
+
+        Django checks them no further than by their types.
+        """
+        try:
+            return super().get_changelist_instance(request)
+        except (DataError, OverflowError) as error:
+            raise IncorrectLookupParameters from error
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

@@ -80,7 +80,8 @@ def parameters(request: HttpRequest, *known: str) -> dict[str, str]:
 def whole(given: Mapping[str, str], name: str, default: int, high: int) -> int:
     """Return a parameter that is a number from 1 on."""
     text = given.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:20]) <= high:
+    digits = text.isascii() and text.isdigit()
+    if not digits or len(text) > len(str(LARGEST)) or not 1 <= int(text) <= high:
         raise _bad(f"{name} must be a whole number from 1 to {high}", name)
     return int(text)
 

@@ -169,6 +169,7 @@ def _inside(path: str) -> tuple[str, str]:
         path.encode()
         if os.path.isabs(path):  # noqa: PTH117
             real = os.path.realpath(path)
+            real.encode()  # a link may lead to a name that is no text
     except (UnicodeEncodeError, ValueError, OSError):
         real = ""
     above = [root.path for root in roots() if _is_below(real, root.path)]

@@ -10,7 +10,7 @@ import heapq
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib.admin.models import ADDITION, DELETION, LogEntry
@@ -54,6 +54,11 @@ class Place:
         except ValueError:
             return None
         if at.tzinfo is None or (found["rank"] != "0" and not _is_id(found["key"])):
+            return None
+        try:
+            # PostgreSQL knows no offset of 16 hours and more, which Python does.
+            at = at.astimezone(UTC)
+        except OverflowError:
             return None
         return cls(at, int(found["rank"]), found["key"].replace("\0", ""))
 

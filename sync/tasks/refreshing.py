@@ -51,13 +51,9 @@ def refresh(table_id: int, since: str) -> None:
             _refresh(table, control)
     except Cancelled:
         _stopped(table)
-    except SyncError as error:
-        log.error("The refresh failed: %s", discreet(error), extra=place)
-        record_refresh_failed(table, error)
-    except Exception as error:
-        log.exception("The refresh ended unexpectedly", extra=place)
-        message = f"Unexpected {type(error).__name__}: {error}"
-        record_refresh_failed(table, SyncError("internal_error", message))
+    except Exception as error:  # noqa: BLE001  told in the log and by an event
+        if not _is_gone(table):
+            _failed(table, error)
     else:
         log.info("The table is refreshed", extra=place)
 
@@ -89,11 +85,23 @@ def _refresh(table: SyncTable, control: Overseer) -> None:
         time.sleep(AGAIN_SECONDS)
 
 
+def _failed(table: SyncTable, error: Exception) -> None:
+    """Say why the table is as it was."""
+    place = {"sync": table.config.name, "table": table.entity}
+    if isinstance(error, SyncError):
+        log.error("The refresh failed: %s", discreet(error), extra=place)
+        record_refresh_failed(table, error)
+        return
+    log.error("The refresh ended unexpectedly", exc_info=error, extra=place)
+    message = f"Unexpected {type(error).__name__}: {error}"
+    record_refresh_failed(table, SyncError("internal_error", message))
+
+
 def _stopped(table: SyncTable) -> None:
     """Let the next cluster do it, unless the table was paused or is gone."""
     place = {"sync": table.config.name, "table": table.entity}
     log.warning("The refresh was stopped and rolled back", extra=place)
-    if not SyncTable.objects.filter(pk=table.pk).exists():
+    if _is_gone(table):
         return
     table.refresh_from_db()  # with its config
     if table.paused:
@@ -104,3 +112,8 @@ def _stopped(table: SyncTable) -> None:
         )
     else:
         queue.put_refresh(table, timezone.now().isoformat())
+
+
+def _is_gone(table: SyncTable) -> bool:
+    """Say whether the sync was deleted meanwhile: nothing can be recorded of it."""
+    return not SyncTable.objects.filter(pk=table.pk).exists()

@@ -159,7 +159,11 @@ def sync_delete(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         removed = remove_sync(config, drop_tables=drop, by=person, wait=WAIT_FOR_LOADS)
     except SyncError as error:
-        config.refresh_from_db(fields=["paused"])
+        left = SyncConfig.objects.filter(pk=config.pk).values_list("paused", flat=True)
+        if not left:  # somebody else was quicker
+            messages.info(request, f"{printable(config.name)} is deleted already.")
+            return HttpResponseRedirect(reverse("overview"))
+        [config.paused] = left
         return _deletion(request, config, form, status=409, error=error)
     text = _gone(config, removed, drop=drop)
     _log(request, config, DELETION, text)

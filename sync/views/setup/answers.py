@@ -136,12 +136,17 @@ def show_start(
         "seen": drafts.seen_of(draft),
         "serves": status.polling and status.workers,
         "target": draft.answers["target"],
+        "of": drafts.fingerprint(draft),
     }
     return show(request, "start", draft, context, mistakes)
 
 
 def save_start(request: HttpRequest, draft: SetupDraft) -> HttpResponse:
-    """Create the sync, and lead to its page."""
+    """Create the sync that the page showed, and lead to its page."""
+    seen, now = request.POST.get("of"), drafts.fingerprint(draft)
+    if seen is not None and seen != now:
+        said = "Something was answered anew in another tab: look at it, then start."
+        return show_start(request, draft, (Mistake(said, "start"),))
     try:
         created = drafts.start(user_of(request))
     except SyncError as error:

@@ -245,3 +245,19 @@ def test_long_texts_are_cut_in_lists_and_control_characters_shown(
         assert "\u202e" not in page
         assert "\x1b" not in page
         assert "\\u202e" in page
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("event/?kind=%00", "synctable/?state__exact=%00", "synctable/?q=%00"),
+        f"event/?happened_at__year={'9' * 30}",
+        f"datasyncprogress/?config__id__exact={'9' * 30}",
+    ],
+)
+def test_a_filter_that_postgresql_cannot_be_asked_for_shows_the_list(
+    export: Export, query: str
+) -> None:
+    Event.record(export.config, "paused")
+    answer = signed_in("viewer").get(f"/admin/sync/{query}", follow=True)
+    assert answer.status_code == 200

@@ -225,6 +225,8 @@ def test_progress_can_be_filtered(loaded: Export, viewer: Caller) -> None:
         "limit=-1",
         "limit=",
         f"limit={'9' * 5000}",
+        f"limit={'1'.zfill(20)}{'9' * 3}",
+        f"limit={'1'.zfill(20)}{'9' * 5000}",
         "before=9223372036854775808",
         "before=1&before=2",
         "status=odd",

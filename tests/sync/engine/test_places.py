@@ -66,6 +66,13 @@ def test_a_link_that_leads_out_is_refused_and_one_that_stays_is_resolved(
         places.checked(f"{root}/loop")
 
 
+def test_a_link_to_a_name_that_is_no_text_is_refused(root: Path) -> None:
+    Path(os.fsdecode(os.fsencode(root) + b"/\xff")).mkdir()
+    (root / "in").symlink_to(root / "\udcff")
+    with pytest.raises(ConfigError, match="DVSYNC_ROOTS"):
+        places.checked(f"{root}/in")
+
+
 def test_a_directory_that_vanished_is_refused(root: Path) -> None:
     with pytest.raises(ConfigError, match="no longer there"):
         places.checked(f"{root}/gone")

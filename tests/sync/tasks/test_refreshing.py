@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from datetime import timedelta
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -13,6 +14,7 @@ from psycopg import sql
 
 from sync.engine import switches
 from sync.engine.locks import Namespace, exclusive
+from sync.engine.removal import remove_sync
 from sync.errors import Cancelled, TargetError
 from sync.models import Event, SyncTable
 from sync.tasks import deeds, queue, refreshing
@@ -160,6 +162,20 @@ def test_a_refresh_whose_table_went_meanwhile_says_nothing(spoilt: SyncTable) ->
     with mock.patch.object(refreshing, "refresh_table", side_effect=delete):
         refresh(spoilt)
     assert queued() == []
+
+
+def test_a_refresh_whose_sync_is_deleted_meanwhile_is_no_fault_of_dvsync(
+    spoilt: SyncTable, caplog: pytest.LogCaptureFixture
+) -> None:
+    refresh_really = refreshing.refresh_table
+
+    def deleted_before(table: SyncTable, **how: Any) -> object:
+        remove_sync(table.config, drop_tables=False, by="bob")
+        return refresh_really(table, **how)
+
+    with mock.patch.object(refreshing, "refresh_table", deleted_before):
+        refresh(spoilt)
+    assert [r.message for r in caplog.records if r.levelname == "ERROR"] == []
 
 
 def test_two_who_ask_at_the_same_moment_get_one_refresh(spoilt: SyncTable) -> None:

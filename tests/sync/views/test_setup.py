@@ -19,6 +19,7 @@ from django.urls import reverse
 from django_q.models import OrmQ
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from sync.engine import drafts
 from sync.engine.drafts import STEPS
 from sync.models import Event, SetupDraft, SyncConfig
 from sync.views.setup import forms, tables
@@ -268,6 +269,13 @@ def test_a_file_that_is_too_large_is_refused_and_not_kept(
     answer = upload(client, model_json("a") + b" " * 300_000)
     assert "The file is larger than" in answer.content.decode()
     assert not SetupDraft.objects.exists()
+
+
+def test_a_request_with_many_files_is_refused_before_they_are_stored(
+    export: ExportWriter,
+) -> None:
+    files = {str(n): SimpleUploadedFile("x", b"x") for n in range(2)}
+    assert Client().post("/admin/login/", files).status_code == 400
 
 
 def test_a_file_of_20_mb_is_taken(client: Client) -> None:
@@ -618,6 +626,20 @@ def test_pressed_in_two_tabs_at_once_it_makes_one_sync(
         thread.join()
     assert codes == [302, 302]
     assert SyncConfig.objects.count() == 1
+
+
+def test_what_another_tab_answered_meanwhile_is_not_started_unseen(
+    client: Client, export: ExportWriter
+) -> None:
+    to_start(client, export)
+    [seen] = re.findall(r'name="of" value="(\w+)"', page(client, "start"))
+    choose(client, "account")
+    client.post(address("checks"), {"do": "check"})
+    answer = start(client, of=seen)
+    assert "in another tab" in answer.content.decode()
+    assert not SyncConfig.objects.exists()
+    start(client, of=drafts.fingerprint(draft()))
+    assert SyncConfig.objects.get().include == ["account"]
 
 
 def test_a_name_that_was_taken_meanwhile_is_told(

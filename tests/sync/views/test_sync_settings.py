@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from typing import Any
 
 import pytest
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
@@ -13,6 +14,7 @@ from django.http import HttpResponse
 from django.test import Client
 
 from sync.engine.locks import Namespace
+from sync.engine.removal import Removed, remove_sync
 from sync.models import Event, SyncConfig
 from sync.views import sync_settings
 from tests.people import signed_in
@@ -207,6 +209,21 @@ def test_the_typed_name_deletes_the_sync(
     assert (entry.action_flag, entry.object_repr) == (DELETION, name)
     # Pressed twice: the second page says that there is no such sync.
     assert delete(client, filled, name, tables).status_code == 404  # type: ignore[attr-defined]
+
+
+def test_two_who_delete_it_at_once_are_both_told_that_it_is_gone(
+    filled: Export, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = filled.config.name
+
+    def after_another(config: SyncConfig, **how: Any) -> Removed:
+        remove_sync(SyncConfig.objects.get(pk=config.pk), **how)
+        return remove_sync(config, **how)
+
+    monkeypatch.setattr(sync_settings, "remove_sync", after_another)
+    answer = delete(client, filled, name)
+    assert answer.headers["Location"] == "/"  # type: ignore[attr-defined]
+    assert said(answer) == [f"{name} is deleted already."]
 
 
 def test_views_are_named_and_nothing_is_deleted(filled: Export, client: Client) -> None:

@@ -107,7 +107,18 @@ def test_filters_and_pages_of_the_timeline_are_in_its_address(
 
 
 @pytest.mark.parametrize(
-    "query", ["?before=x", "?kind=x", "?table=%00", "?q=%00'%22", "?before=%00~1~2"]
+    "query",
+    [
+        *("?before=x", "?kind=x", "?table=%00", "?q=%00'%22", "?before=%00~1~2"),
+        *(
+            f"?before={quote(moment)}~1~5"
+            for moment in (
+                "2020-01-01T00:00:00+23:59",
+                "0001-01-01T00:00:00+14:00",
+                "9999-12-31T23:59:59-14:00",
+            )
+        ),
+    ],
 )
 def test_any_address_of_the_timeline_is_a_page(
     config: SyncConfig, viewer: Client, query: str
