@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 import pytest
+from django.urls import reverse
 from playwright.sync_api import Page
 
 from bench.crowd import make_crowd
@@ -119,3 +120,29 @@ def faults_here(page: Page) -> Iterator[str]:
             yield f"{scheme} {width}: {text}"
         for element in page.evaluate(TOO_WIDE):
             yield f"{scheme} {width}: wider than the page: {element}"
+
+
+def test_the_pages_that_ask_first_are_accessible(visit: Visit, world: World) -> None:
+    page = visit("root", bypass_csp=True)
+
+    def asked(path: str, *clicks: str) -> None:
+        page.set_viewport_size({"width": WIDE, "height": 900})
+        page.goto(path)
+        for selector in clicks:
+            page.locator(selector).first.click()
+        assert list(faults_here(page)) == [], path
+
+    asked(f"/syncs/{world.main.pk}/", "button[formaction$='/refresh/']")
+    asked("/quarantine/", "button[name=only][value^=dismiss]")
+    changelist = reverse("admin:sync_syncconfig_changelist")
+    page.goto(changelist)
+    actions = page.locator("select[name=action] option").evaluate_all(
+        "(options) => options.map((option) => option.value).filter(Boolean)"
+    )
+    for action in actions:
+        page.set_viewport_size({"width": WIDE, "height": 900})
+        page.goto(changelist)
+        page.locator("select[name=action]").select_option(action)
+        page.locator("input.action-select").first.check()
+        page.locator("button[name=index]").click()
+        assert list(faults_here(page)) == [], action

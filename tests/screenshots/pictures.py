@@ -125,7 +125,8 @@ def _seem_older(now: datetime) -> None:
         ended = min(partition.closed_at + later, now)
         row.started_at, row.finished_at = ended - timedelta(seconds=2), ended
         row.save(update_fields=["started_at", "finished_at"])
-    Event.objects.update(happened_at=now - HISTORY)
+    beginning = Event.objects.filter(kind__in=("sync_created", "table_created"))
+    beginning.update(happened_at=now - HISTORY)
     # The picture is of anybody's machine.
     created = Event.objects.filter(kind="sync_created")
     created.update(message="/srv/exports/contoso")
