@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -26,12 +27,14 @@ from sync.engine.load import sync_table
 from sync.models import (
     Cluster,
     DataSyncProgress,
+    Event,
     Heartbeat,
     SyncConfig,
     SyncTable,
     Worker,
 )
 from tests.browser.chromium import find_browser
+from tests.browser.loads import SteppedLoad, stepped
 from tests.browser.site import Site
 from tests.people import person, signed_in
 
@@ -122,6 +125,10 @@ def _seem_older(now: datetime) -> None:
         ended = min(partition.closed_at + later, now)
         row.started_at, row.finished_at = ended - timedelta(seconds=2), ended
         row.save(update_fields=["started_at", "finished_at"])
+    Event.objects.update(happened_at=now - HISTORY)
+    # The picture is of anybody's machine.
+    created = Event.objects.filter(kind="sync_created")
+    created.update(message="/srv/exports/contoso")
     for table in SyncTable.objects.all():
         newest = table.progress.filter(copy_status=1).order_by("-finished_at").first()
         if newest:
@@ -143,6 +150,57 @@ def _browser() -> Iterator[Browser]:
         )
 
 
+@dataclass(frozen=True)
+class Camera:
+    """Takes the pictures of one scheme."""
+
+    page: Page
+    scheme: str
+    sales: SyncConfig
+    service: SyncConfig
+
+    def take_all(self) -> None:
+        """Take a picture of each page."""
+        SyncConfig.objects.filter(paused=False).update(checked_at=timezone.now())
+        [failed] = DataSyncProgress.objects.filter(config=self.service, copy_status=2)
+        table = self.service.tables.get(entity=failed.table_name)
+        self._take("overview", "/")
+        self._take("error", f"/tables/{table.pk}/")
+        self._take("timeline", f"/syncs/{self.service.pk}/timeline/")
+        self._begin_setup()
+        self._take("setup")
+        with _loading(self.sales) as load:
+            self.page.goto(f"/syncs/{self.sales.pk}/")
+            for _ in range(8):
+                load.step()
+            self._take("sync", f"/syncs/{self.sales.pk}/")
+
+    def _take(self, name: str, path: str = "") -> None:
+        if path:
+            self.page.goto(path)
+        self.page.screenshot(path=PICTURES / f"{name}-{self.scheme}.png")
+
+    def _begin_setup(self) -> None:
+        page = self.page
+        page.goto("/setup/")
+        if page.get_by_role("button", name="Start over").count():
+            page.get_by_role("button", name="Start over").click()
+        model = Path(self.sales.location) / "model.json"
+        page.get_by_label("File").set_input_files(model)
+        page.get_by_role("button", name="Upload").click()
+
+
+@contextmanager
+def _loading(config: SyncConfig) -> Iterator[SteppedLoad]:
+    """Let a large folder be loaded, which stands still in the middle."""
+    export = SampleExport.resume(Path(config.location))
+    export.write_changes(60_000, opens=timezone.now())
+    due = max(poll_once(config).due, key=lambda table: table.entity)
+    with stepped(due) as load:
+        yield load
+    _load(config)
+
+
 def _take(
     browser: Browser, site: Site, scheme: str, sales: SyncConfig, service: SyncConfig
 ) -> None:
@@ -154,32 +212,5 @@ def _take(
     name = settings.SESSION_COOKIE_NAME
     value = signed_in("root").cookies[name].value
     context.add_cookies([{"name": name, "value": value, "url": site.url}])
-    page = context.new_page()
-    for picture, show in _pictures(page, sales, service).items():
-        SyncConfig.objects.filter(paused=False).update(checked_at=timezone.now())
-        show()
-        page.screenshot(path=PICTURES / f"{picture}-{scheme}.png")
+    Camera(context.new_page(), scheme, sales, service).take_all()
     context.close()
-
-
-def _pictures(
-    page: Page, sales: SyncConfig, service: SyncConfig
-) -> dict[str, Callable[[], object]]:
-    [failed] = DataSyncProgress.objects.filter(config=service, copy_status=2)[:1]
-    table = service.tables.get(entity=failed.table_name)
-    return {
-        "overview": lambda: page.goto("/"),
-        "sync": lambda: page.goto(f"/syncs/{sales.pk}/"),
-        "error": lambda: page.goto(f"/tables/{table.pk}/"),
-        "timeline": lambda: page.goto(f"/syncs/{service.pk}/timeline/"),
-        "setup": lambda: _setup(page, sales),
-    }
-
-
-def _setup(page: Page, sales: SyncConfig) -> None:
-    page.goto("/setup/")
-    if page.get_by_role("button", name="Start over").count():
-        page.get_by_role("button", name="Start over").click()
-    model = Path(sales.location) / "model.json"
-    page.get_by_label("File").set_input_files(model)
-    page.get_by_role("button", name="Upload").click()
