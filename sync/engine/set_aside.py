@@ -14,7 +14,7 @@ from django.db.models.lookups import GreaterThan
 
 from sync.engine.locks import BusyError
 from sync.engine.quarantine import Outcome, dismiss, reprocess
-from sync.models import QuarantinedRow
+from sync.models import QuarantinedRow, SyncTable
 from sync.printable import printable
 
 # Of a row, so much is shown; it may be longer than anybody wants to read.
@@ -190,6 +190,8 @@ def _decide(row: QuarantinedRow, deed: Deed, by: str) -> Decided:
         outcome = work(row, by=by)
     except BusyError:
         return Decided(row.pk, place_of(row), Became.BUSY)
+    except SyncTable.DoesNotExist:  # its sync was deleted just now
+        return Decided(row.pk, place_of(row), Became.GONE)
     return _told(outcome)
 
 

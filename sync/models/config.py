@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import timedelta
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import lru_cache
 from typing import ClassVar
 
 from django.contrib.postgres.fields import ArrayField
@@ -123,11 +125,9 @@ class SyncConfig(models.Model):
 
     def selects(self, entity: str) -> bool:
         """Say whether the table is to be replicated; case does not matter."""
-
-        def matches(globs: list[str]) -> bool:
-            return any(fnmatchcase(entity.lower(), glob.lower()) for glob in globs)
-
-        return (not self.include or matches(self.include)) and not matches(self.exclude)
+        name = entity.lower()
+        included = not self.include or _matches(tuple(self.include), name)
+        return included and not _matches(tuple(self.exclude), name)
 
     def pause(self) -> bool:
         """Let the export not even be looked at; False when it was paused."""
@@ -187,3 +187,23 @@ class SyncConfig(models.Model):
                 "failing_since",
             ]
         )
+
+
+def _matches(globs: tuple[str, ...], name: str) -> bool:
+    names, others = _sorted_out(globs)
+    return name in names or (others is not None and others.match(name) is not None)
+
+
+@lru_cache(maxsize=128)
+def _sorted_out(
+    globs: tuple[str, ...],
+) -> tuple[frozenset[str], re.Pattern[str] | None]:
+    """Return the globs that are plain names, and one expression for all others.
+
+    The set-up makes a glob for each table, and pages that are polled ask for each
+    table: to try all globs on all tables would take seconds.
+    """
+    folded = [glob.lower() for glob in globs]
+    names = frozenset(glob for glob in folded if not set(glob) & set("*?["))
+    others = [translate(glob) for glob in folded if glob not in names]
+    return names, re.compile("|".join(others)) if others else None

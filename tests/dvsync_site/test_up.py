@@ -127,7 +127,7 @@ def sign_in(port: int, password: str) -> str:
     handler = urllib.request.HTTPCookieProcessor(jar)
     browser = urllib.request.build_opener(handler)
     browser.open(f"{page}login/").read()
-    token = next(cookie.value for cookie in jar if cookie.name == "csrftoken")
+    token = next(cookie.value for cookie in jar if cookie.name == "dvsync-csrf")
     form = {
         "username": "admin",
         "password": password,

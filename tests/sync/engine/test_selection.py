@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,3 +64,17 @@ def test_the_globs_select_what_was_ticked(data: st.DataObject) -> None:
     except ConfigError:
         return
     assert found == [entity for entity in entities if entity not in out]
+
+
+SIGNS = st.text(st.sampled_from("aAbß.*?[]!-\\|"), max_size=5)
+
+
+@given(st.lists(SIGNS, max_size=4), st.lists(SIGNS, max_size=4), SIGNS)
+def test_many_globs_select_what_each_of_them_would(
+    include: list[str], exclude: list[str], entity: str
+) -> None:
+    def fits(globs: list[str]) -> bool:
+        return any(fnmatchcase(entity.lower(), glob.lower()) for glob in globs)
+
+    wanted = (not include or fits(include)) and not fits(exclude)
+    assert SyncConfig(include=include, exclude=exclude).selects(entity) is wanted

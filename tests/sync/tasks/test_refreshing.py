@@ -14,6 +14,7 @@ from psycopg import sql
 
 from sync.engine import switches
 from sync.engine.locks import Namespace, exclusive
+from sync.engine.refresh import refresh_table
 from sync.engine.removal import remove_sync
 from sync.errors import Cancelled, TargetError
 from sync.models import Event, SyncTable
@@ -167,11 +168,9 @@ def test_a_refresh_whose_table_went_meanwhile_says_nothing(spoilt: SyncTable) ->
 def test_a_refresh_whose_sync_is_deleted_meanwhile_is_no_fault_of_dvsync(
     spoilt: SyncTable, caplog: pytest.LogCaptureFixture
 ) -> None:
-    refresh_really = refreshing.refresh_table
-
     def deleted_before(table: SyncTable, **how: Any) -> object:
         remove_sync(table.config, drop_tables=False, by="bob")
-        return refresh_really(table, **how)
+        return refresh_table(table, **how)
 
     with mock.patch.object(refreshing, "refresh_table", deleted_before):
         refresh(spoilt)

@@ -13,9 +13,11 @@ from django.test.utils import CaptureQueriesContext
 
 from sync.engine import set_aside
 from sync.engine.locks import Namespace
+from sync.engine.quarantine import reprocess
+from sync.engine.removal import remove_sync
 from sync.engine.set_aside import Became, Deed, Wanted, decide, listed, shown_raw
 from sync.errors import TargetError
-from sync.models import Event, QuarantinedRow
+from sync.models import Event, QuarantinedRow, SyncConfig
 from tests.catalogue.steps import FILE, LF, configure, line, quarantined
 from tests.people import signed_in
 from tests.sync.conftest import Export
@@ -289,6 +291,19 @@ def test_a_busy_table_is_told_and_the_row_stays(picky: Export) -> None:
         cursor.execute("SELECT pg_advisory_unlock(%s, %s)", lock)
     assert [one.became for one in found] == [Became.BUSY, Became.BUSY]
     assert set(states().values()) == {"open"}
+
+
+def test_rows_whose_sync_is_deleted_meanwhile_are_gone(picky: Export) -> None:
+    ids = fill(picky, 2)
+
+    def after_the_deletion(row: QuarantinedRow, **how: Any) -> object:
+        if SyncConfig.objects.exists():
+            remove_sync(picky.config, drop_tables=False, by="bob")
+        return reprocess(row, **how)
+
+    with mock.patch.object(set_aside, "reprocess", after_the_deletion):
+        decided = decide(ids, Deed.REPROCESS, by="ann")
+    assert [one.became for one in decided] == [Became.GONE, Became.GONE]
 
 
 def test_what_there_was_no_time_for_is_told(picky: Export) -> None:
