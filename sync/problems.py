@@ -132,6 +132,8 @@ PROBLEMS: dict[str, Problem] = {
         "A value does not fit its column",
         _FOLDER,
         "Compare the value with the column's type in model.json.",
+        "Copy the file again if it was damaged, then retry. If the source is wrong, "
+        "let bad rows be set aside in the settings of the sync, then retry.",
     ),
     "bad_encoding": Problem(
         True,
@@ -258,8 +260,10 @@ PROBLEMS: dict[str, Problem] = {
         "The table in PostgreSQL was changed by somebody",
         _TABLE,
         "Undo the change to the table, then run the sync again; or let manage.py "
-        "refreshtable make it anew.",
-        "Undo the change to the table, then retry; or refresh it.",
+        "refreshtable make it anew, which alone brings back what a dropped column "
+        "held.",
+        "Undo the change to the table, then retry. Or refresh it: that alone brings "
+        "back what a dropped column held.",
         deeds=(RETRY, REFRESH),
     ),
     "target_limit": Problem(

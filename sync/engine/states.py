@@ -316,6 +316,8 @@ def _own(facts: SyncFacts, clock: Clock) -> Verdict | None:
         )
     if facts.any_ready:
         return None
+    if facts.checked_at is None:  # nobody knows yet what the export holds
+        return Verdict(State.WAITING, "the export has not been looked at yet")
     return Verdict(State.WAITING, "no change folder of the export is finished yet")
 
 

@@ -16,6 +16,7 @@ from sync.engine.control import Control
 from sync.engine.guards import check
 from sync.engine.reading import Reader
 from sync.engine.session import prepare_session, raw_cursor, show_phase
+from sync.engine.words import plural
 from sync.errors import RowError, SourceError
 from sync.model_json import Entity
 from sync.models import (
@@ -243,7 +244,8 @@ def _news(step: Step, item: Moved) -> Iterator[tuple[str, str]]:
         said = f"{item.trimmed} rows had an empty cell too many at their end"
         yield "rows_trimmed", said
     if item.rejected:
-        yield "rows_quarantined", f"{len(item.rejected)} bad rows were set aside"
+        rows = plural(len(item.rejected), "bad row")
+        yield "rows_quarantined", f"{rows} set aside"
 
 
 def widths_of(table: SyncTable, step: Step, source: Source) -> Widths:

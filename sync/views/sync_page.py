@@ -8,7 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from sync.engine.overview import Overview, Scope, look
+from sync.engine.overview import Overview, Scope, TableStatus, look
 from sync.views import live
 from sync.views.access import OPERATE, VIEW, needs
 from sync.views.pages import page
@@ -45,6 +45,8 @@ def table_live(request: HttpRequest, pk: int) -> HttpResponse:
     context = table_region(pk, page=False)
     if context is None:
         return live.gone(request, "table")
+    was = request.GET.get("was", context["was"])
+    context |= {"was": was, "older": was != context["was"]}
     return render(request, "dvsync/table_live.html", context)
 
 
@@ -67,7 +69,18 @@ def table_region(pk: int, *, page: bool = True) -> dict[str, Any] | None:
         ),
         "loads": live.loads(seen),
         "every": live.seconds(seen, page=page),
+        "was": _mark(found),
     }
+
+
+def _mark(status: TableStatus) -> str:
+    """Return what is another one once the rest of a table's page is out of date.
+
+    The card of its error, its folders and totals are in no part that asks for itself.
+    """
+    table, aside = status.table, status.quarantined
+    marks = (status.state, table.last_partition, table.failures_total, aside)
+    return "~".join(map(str, marks))
 
 
 def _context(request: HttpRequest, seen: Overview, *, page: bool) -> dict[str, Any]:

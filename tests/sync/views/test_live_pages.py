@@ -230,6 +230,41 @@ def test_a_sync_that_is_not_there_is_not_found() -> None:
         assert client.get(reverse(name, args=[404])).status_code == 404
 
 
+def test_the_page_of_a_table_says_when_the_rest_of_it_is_out_of_date(
+    export: Export,
+) -> None:
+    """The card of an error is in no region that asks for itself."""
+    shown = read(reverse("table", args=[export.entity("account").pk]))
+    assert "Show this page anew" not in shown
+    [asks] = re.findall(r'hx-get="([^"]*/live/[^"]*)"', shown)
+    assert "Show this page anew" not in read(asks, **HTMX)
+    spoil(export, 3)
+    later = read(asks, **HTMX)
+    assert "Show this page anew" in later
+    [asks_again] = re.findall(r'hx-get="([^"]*/live/[^"]*)"', later)
+    assert asks_again == asks, "it stays until the page is shown anew"
+
+
+def test_a_message_keeps_the_name_that_it_begins_with(export: Export) -> None:
+    """Django begins messages with a capital: account is no Account."""
+    name = export.config.name
+    client = signed_in("operator")
+    deed = reverse("sync-deed", args=[export.config.pk, "pause"])
+    html = client.post(deed, follow=True).content.decode()
+    assert f">{name} is paused." in html
+
+
+def test_nothing_is_said_about_an_export_before_it_was_looked_at(
+    make_export: MakeExport,
+) -> None:
+    export = make_export()
+    html = words(read(page_of(export)))
+    assert "has not been looked at yet" in html
+    assert "is finished yet" not in html
+    SyncConfig.objects.update(checked_at=timezone.now())
+    assert "is finished yet" in words(read(page_of(export)))
+
+
 def test_a_region_of_what_was_deleted_asks_no_more(export: Export) -> None:
     for name in ("sync-live", "table-live"):
         html = read(reverse(name, args=[404]), **HTMX)
