@@ -100,7 +100,11 @@ class Snapshot:
 def connect() -> Connection:
     """Open a connection of one's own to the test's database."""
     return psycopg.connect(
-        database_url(), autocommit=True, options="-c timezone=UTC -c datestyle=ISO"
+        database_url(),
+        autocommit=True,
+        # The same statement meets columns whose types have changed meanwhile.
+        prepare_threshold=None,
+        options="-c timezone=UTC -c datestyle=ISO",
     )
 
 
