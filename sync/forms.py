@@ -40,7 +40,50 @@ class Globs(forms.CharField):
         return bool(self.to_python(data) != (initial or []))
 
 
-class SettingsForm(forms.Form):
+class PolicyForm(forms.Form):
+    """What is done in cases of doubt; set when a sync is made and changed later."""
+
+    new_tables = forms.ChoiceField(
+        label="Tables that appear later",
+        choices=[
+            (NewTables.INCLUDE, "are replicated, if the patterns choose them"),
+            (NewTables.ASK, "wait for a yes"),
+        ],
+        widget=forms.RadioSelect,
+        initial=NewTables.INCLUDE,
+    )
+    bad_rows = forms.ChoiceField(
+        label="A row that cannot be applied",
+        choices=[
+            (BadRowPolicy.STOP, "stops its table until a person has looked"),
+            (BadRowPolicy.QUARANTINE, "is set aside, and the rest is applied"),
+        ],
+        widget=forms.RadioSelect,
+        initial=BadRowPolicy.STOP,
+        help_text="Rows that were set aside are kept as the file has them, to be "
+        "applied or dismissed later.",
+    )
+    max_bad_rows = forms.IntegerField(
+        label="Rows set aside per table, at the most",
+        min_value=0,
+        max_value=MAX_NUMBER,
+        initial=100,
+        help_text="With one more the table stops.",
+    )
+    empty_text = forms.ChoiceField(
+        label="An empty cell of a text column",
+        choices=[
+            (EmptyText.NULL, "is NULL"),
+            (EmptyText.EMPTY, "is the empty text"),
+        ],
+        widget=forms.RadioSelect,
+        initial=EmptyText.NULL,
+        help_text="For rows that are applied from now on. A refresh brings the rows "
+        "that are there into line.",
+    )
+
+
+class SettingsForm(PolicyForm):
     """What may be changed of a sync, with what each setting does."""
 
     include = Globs(
@@ -56,40 +99,6 @@ class SettingsForm(forms.Form):
         help_text="Patterns, one a line; they win. A table that is left out stays in "
         "PostgreSQL with its rows, and is not updated any more.",
     )
-    new_tables = forms.ChoiceField(
-        label="Tables that appear later",
-        choices=[
-            (NewTables.INCLUDE, "are replicated, if the patterns choose them"),
-            (NewTables.ASK, "wait for a yes"),
-        ],
-        widget=forms.RadioSelect,
-    )
-    bad_rows = forms.ChoiceField(
-        label="A row that cannot be applied",
-        choices=[
-            (BadRowPolicy.STOP, "stops its table until a person has looked"),
-            (BadRowPolicy.QUARANTINE, "is set aside, and the rest is applied"),
-        ],
-        widget=forms.RadioSelect,
-        help_text="Rows that were set aside are kept as the file has them, to be "
-        "applied or dismissed later.",
-    )
-    max_bad_rows = forms.IntegerField(
-        label="Rows set aside per table, at the most",
-        min_value=0,
-        max_value=MAX_NUMBER,
-        help_text="With one more the table stops.",
-    )
-    empty_text = forms.ChoiceField(
-        label="An empty cell of a text column",
-        choices=[
-            (EmptyText.NULL, "is NULL"),
-            (EmptyText.EMPTY, "is the empty text"),
-        ],
-        widget=forms.RadioSelect,
-        help_text="For rows that are applied from now on. A refresh brings the rows "
-        "that are there into line.",
-    )
     max_delete_share = forms.IntegerField(
         label="Per cent of a table that one load may delete",
         min_value=0,
@@ -104,6 +113,7 @@ class SettingsForm(forms.Form):
         *("include", "exclude", "new_tables", "bad_rows", "max_bad_rows"),
         *("empty_text", "max_delete_share"),
     )
+    field_order = SETTINGS
 
     @classmethod
     def values_of(cls, config: SyncConfig) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from django.core.files.uploadhandler import SkipFile, TemporaryFileUploadHandler
 
 from sync.engine.configs import check_name, check_schema
 from sync.errors import ConfigError
+from sync.forms import PolicyForm
 from sync.model_json import MAX_BYTES
-from sync.models import BadRowPolicy, EmptyText, NewTables
 
 MAX_MEGABYTES = MAX_BYTES // 2**20
 
@@ -58,7 +58,7 @@ class UploadForm(forms.Form):
         return file.read(), file.name or ""
 
 
-class TargetForm(forms.Form):
+class TargetForm(PolicyForm):
     """Where the rows go, and what is done in cases of doubt."""
 
     name = forms.CharField(
@@ -71,40 +71,7 @@ class TargetForm(forms.Form):
         label="PostgreSQL schema",
         help_text="The tables are made in it; it is made if it is not there.",
     )
-    bad_rows = forms.ChoiceField(
-        label="A row that cannot be applied",
-        widget=forms.RadioSelect,
-        choices=(
-            (BadRowPolicy.STOP, "stops its table until somebody has looked (safe)"),
-            (BadRowPolicy.QUARANTINE, "is set aside, and its table goes on"),
-        ),
-        initial=BadRowPolicy.STOP,
-    )
-    max_bad_rows = forms.IntegerField(
-        label="Rows set aside per table at the most",
-        min_value=0,
-        max_value=2**31 - 1,
-        initial=100,
-        help_text="With more than these the table stops after all.",
-    )
-    empty_text = forms.ChoiceField(
-        label="An empty text in the export",
-        widget=forms.RadioSelect,
-        choices=(
-            (EmptyText.NULL, "becomes NULL"),
-            (EmptyText.EMPTY, "becomes an empty text"),
-        ),
-        initial=EmptyText.NULL,
-    )
-    new_tables = forms.ChoiceField(
-        label="Tables that appear in the export later",
-        widget=forms.RadioSelect,
-        choices=(
-            (NewTables.INCLUDE, "come along if they match the choice of tables"),
-            (NewTables.ASK, "wait until somebody says yes"),
-        ),
-        initial=NewTables.INCLUDE,
-    )
+    field_order = ("name", "schema")
 
     def clean_name(self) -> str:
         """Refuse what a new sync may not be called."""
@@ -116,8 +83,7 @@ class TargetForm(forms.Form):
 
     def policies(self) -> dict[str, object]:
         """Return the answers that are fields of a sync, of a valid form."""
-        names = ("bad_rows", "max_bad_rows", "empty_text", "new_tables")
-        return {name: self.cleaned_data[name] for name in names}
+        return {name: self.cleaned_data[name] for name in PolicyForm.base_fields}
 
 
 def _checked(check: Any, value: str) -> str:
