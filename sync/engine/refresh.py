@@ -32,6 +32,7 @@ from sync.models import (
     ATTEMPTS_BEFORE_PARKING,
     DataSyncProgress,
     Event,
+    QuarantinedRow,
     SyncPartition,
     SyncTable,
 )
@@ -134,7 +135,7 @@ def _refresh(
         wanted,
         source,
         control,
-        BadRows(table.room_for_bad_rows(), set_aside(table)),
+        BadRows(QuarantinedRow.room_in(table), set_aside(table)),
         lambda batch, moved: record_moved(table, batch, moved),
     )
     control.beat(table.pk)

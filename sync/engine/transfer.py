@@ -86,7 +86,7 @@ def move(
     staging.create()
     faultpoints.reach("staging_created")
     if bad_rows is None:
-        bad_rows = BadRows(table.room_for_bad_rows())
+        bad_rows = BadRows(QuarantinedRow.room_in(table))
     mover = _Mover(table, steps, source, control, staging, bad_rows)
     moved = mover.copy()
     show_phase(cursor, table.pk, "merge", mover.done)

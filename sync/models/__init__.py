@@ -16,8 +16,9 @@ from sync.models.progress import (
     ProgressQuerySet,
     retry_delay,
 )
+from sync.models.row import QuarantinedRow, Tombstone
 from sync.models.service import CLUSTER_DEAD_AFTER, Cluster, Heartbeat, Worker
-from sync.models.table import QuarantinedRow, SyncTable, Tombstone
+from sync.models.table import SyncTable
 from sync.models.text import clean
 
 __all__ = [

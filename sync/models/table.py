@@ -1,18 +1,15 @@
-"""The tables of an export, their deletes, and their rows that were set aside."""
+"""The tables of an export: their state, their place in the history, their totals."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
-from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models import F
 from django.utils import timezone
 
 from sync.errors import SyncError
-from sync.models.config import BadRowPolicy, SyncConfig
+from sync.models.config import SyncConfig
 from sync.models.progress import DataSyncProgress, ProgressQuerySet
 from sync.models.text import clean
 from sync.target.tables import Column, Table
@@ -122,13 +119,6 @@ class SyncTable(models.Model):
         """Return the target table as dvsync last made it."""
         columns = tuple(Column(*column) for column in self.columns)
         return Table(self.config.schema_name, self.target_name, columns)
-
-    def room_for_bad_rows(self) -> int | None:
-        """Return how many rows more may be set aside; None when none ever is."""
-        if self.config.bad_rows == BadRowPolicy.STOP:
-            return None
-        taken = self.quarantined.filter(state=QuarantinedRow.State.OPEN).count()
-        return max(0, self.config.max_bad_rows - taken)
 
     def record_columns(self, columns: tuple[Column, ...]) -> None:
         """Remember the columns that the target table has from now on."""
@@ -270,67 +260,3 @@ class SyncTable(models.Model):
         if moved:
             self.state = new
         return bool(moved)
-
-
-class Tombstone(models.Model):
-    """The remembered key and version of a deleted row; written by the merge alone.
-
-    ``version`` is -1 when none was known.
-    """
-
-    pk = models.CompositePrimaryKey("table_id", "key")
-    # No constraint: it would cost time on every delete, and lock the table's row.
-    table = models.ForeignKey(SyncTable, on_delete=models.CASCADE, db_constraint=False)
-    key = ArrayField(models.TextField())
-    version = models.BigIntegerField()
-    deleted_at = models.DateTimeField(
-        db_default=Now(), help_text="When the delete was applied."
-    )
-
-    class Meta:
-        # It costs a load nothing, unlike an index of each entry.
-        indexes: ClassVar = [BrinIndex(fields=["deleted_at"], name="tombstone_age")]
-
-    def __str__(self) -> str:
-        return ", ".join(self.key)
-
-
-class QuarantinedRow(models.Model):
-    """A row that could not be applied and was set aside, as the file has it."""
-
-    class State(models.TextChoices):
-        OPEN = "open"
-        APPLIED = "applied"
-        DISMISSED = "dismissed"
-
-    table = models.ForeignKey(
-        SyncTable, on_delete=models.CASCADE, related_name="quarantined"
-    )
-    partition = models.TextField()
-    file = models.TextField()
-    line = models.BigIntegerField()
-    column = models.TextField(blank=True, help_text="The attribute at fault, if known.")
-    raw = models.BinaryField(help_text="The row's bytes, without its line end.")
-    code = models.TextField()
-    reason = models.TextField()
-    state = models.CharField(max_length=10, choices=State, default=State.OPEN)
-    attributes = models.JSONField(
-        default=list, help_text="Name and data type of the columns it is read with."
-    )
-    least_width = models.IntegerField(
-        help_text="How many cells the row must have at the least."
-    )
-    found_at = models.DateTimeField(default=timezone.now)
-    decided_at = models.DateTimeField(null=True, blank=True)
-
-    class Meta:
-        ordering: ClassVar = ["table", "partition", "file", "line"]
-        verbose_name = "quarantined row"
-        indexes: ClassVar = [
-            models.Index(
-                fields=["table"], condition=Q(state="open"), name="quarantine_open"
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.partition}/{self.table.entity}/{self.file}, line {self.line}"
