@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
+from abc import ABC, abstractmethod
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -13,7 +14,7 @@ from sync.management.choosing import find_config, find_table
 from sync.models import SyncConfig, SyncTable
 
 
-class SwitchCommand(DvsyncCommand):
+class SwitchCommand(DvsyncCommand, ABC):
     """A command for one sync or some of its tables; it never waits for a load."""
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -35,9 +36,9 @@ class SwitchCommand(DvsyncCommand):
         for what in chosen:
             self.switch(what)
 
+    @abstractmethod
     def switch(self, what: SyncConfig | SyncTable) -> None:
         """Do it to one sync or table."""
-        raise NotImplementedError
 
 
 def person() -> str:

@@ -24,7 +24,7 @@ class Command(DvsyncCommand):
     epilog = "Exit codes: 0 written; 2 the file cannot be written."
     examples = (
         "supportbundle                       a new file in this directory",
-        "supportbundle /tmp/for-support.zip",
+        "supportbundle for-support.zip",
     )
     # It shall tell of a database that is away or not migrated.
     needs_database = False
