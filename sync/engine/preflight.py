@@ -5,23 +5,18 @@ The dry load is a real one, of the smallest first files of one table, rolled bac
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from django.conf import settings
-from django.db import DatabaseError, connection
-
 from sync.engine import places
+from sync.engine import preflight_database as database
 from sync.engine.dry_load import dry_load, smallest_first_file
+from sync.engine.preflight_results import Remark, Report, State, timed
 from sync.engine.service import service_status
-from sync.engine.session import database_errors, raw_cursor
 from sync.engine.words import plural, size
 from sync.errors import PROBLEMS, SourceError, SyncError
 from sync.model_json import Model
@@ -36,45 +31,6 @@ from sync.sources.table_files import csv_files, table_folders
 SOURCE_SECONDS = 10.0
 # How long the sizes of files are added up.
 SIZES_SECONDS = 4.0
-OLDEST_POSTGRESQL = 150_000
-
-
-class State(StrEnum):
-    """How a check ended; only a failed one is in the way."""
-
-    PASSED = "passed"
-    WARNING = "warning"
-    FAILED = "failed"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Result:
-    """One check: what it found in words, what to do about it, and how long it took."""
-
-    title: str
-    state: State
-    detail: str
-    remedy: str = ""
-    seconds: float = 0.0
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Report:
-    """All checks in their order, and the bytes that are to be loaded, if known."""
-
-    results: tuple[Result, ...]
-    bytes: int | None
-    partial: bool = False
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing is in the way."""
-        return all(result.state is not State.FAILED for result in self.results)
 
 
 @dataclass(frozen=True)
@@ -85,40 +41,17 @@ class _Sizes:
     partial: bool
 
 
-class _Remark(Exception):
-    """A check ended neither well nor in failure."""
-
-    def __init__(self, state: State, detail: str, remedy: str = "") -> None:
-        super().__init__(detail)
-        self.state, self.detail, self.remedy = state, detail, remedy
-
-
 def check(config: SyncConfig, model: Model, *, uploaded: bool) -> Report:
     """Make every check for a sync that is not saved; nothing of it stays.
 
     ``model`` is what its tables were chosen by. Each check has its time at the most.
     """
     checks = _Checks(config, model, uploaded=uploaded)
-    results = tuple(_timed(title, work) for title, work in checks.all())
+    results = tuple(timed(title, work) for title, work in checks.all())
     sizes = checks.sizes
     return Report(
         results, sizes.bytes if sizes else None, bool(sizes and sizes.partial)
     )
-
-
-def _timed(title: str, work: Callable[[], str]) -> Result:
-    began = time.monotonic()
-    state, remedy = State.PASSED, ""
-    try:
-        detail = work()
-    except _Remark as remark:
-        state, detail, remedy = remark.state, remark.detail, remark.remedy
-    except SyncError as error:
-        state, detail, remedy = State.FAILED, str(error), error.remedy
-    except (DatabaseError, OSError) as error:
-        state, detail = State.FAILED, str(error)
-        remedy = PROBLEMS["internal_error"].remedy
-    return Result(title, state, detail, remedy, round(time.monotonic() - began, 3))
 
 
 class _Checks:
@@ -140,9 +73,10 @@ class _Checks:
             ("Understand its model.json", self._parse),
         ):
             yield title, partial(_bounded, work)
-        yield "Connect to PostgreSQL", self._connect
-        yield "Encoding of the database", self._encoding
-        yield "Privileges in the database", self._privileges
+        schema = self._config.schema_name
+        yield "Connect to PostgreSQL", database.connect
+        yield "Encoding of the database", database.encoding
+        yield "Privileges in the database", partial(database.privileges, schema)
         yield "Disk space", self._space
         yield "Load one table, and undo it", self._load
         yield "The service", self._service
@@ -155,15 +89,13 @@ class _Checks:
     def _list(self) -> str:
         seen = glance(self._directory)
         if seen.problem:
-            raise _Remark(
-                State.FAILED, seen.problem, PROBLEMS["marker_unusable"].remedy
-            )
+            raise Remark(State.FAILED, seen.problem, PROBLEMS["marker_unusable"].remedy)
         if not seen.begun:
             detail = "There is no Changelog/changelog.info yet"
             state = State.WARNING if self._uploaded else State.FAILED
-            raise _Remark(state, detail, PROBLEMS["not_an_export"].remedy)
+            raise Remark(state, detail, PROBLEMS["not_an_export"].remedy)
         if not seen.closed:
-            raise _Remark(
+            raise Remark(
                 State.WARNING,
                 f"No finished change folder yet; {seen.marker} is open",
                 "Nothing: the first rows come when Synapse Link closes that folder.",
@@ -175,7 +107,7 @@ class _Checks:
         source = SynapseLink(self._directory)
         found = smallest_first_file(source, self._config)
         if found is None:
-            raise _Remark(State.UNKNOWN, "There is no file of a chosen table yet")
+            raise Remark(State.UNKNOWN, "There is no file of a chosen table yet")
         with source.open(found) as stream:
             read = len(stream.read(1 << 16))
         return f"Read {size(read)} of {found.path}"
@@ -183,7 +115,7 @@ class _Checks:
     def _parse(self) -> str:
         model = SynapseLink(self._directory).root_model()
         if model is None:
-            raise _Remark(State.UNKNOWN, "The export has no model.json yet")
+            raise Remark(State.UNKNOWN, "The export has no model.json yet")
         there = {entity.name for entity in model.entities}
         chosen = {
             entity.name
@@ -192,68 +124,25 @@ class _Checks:
         }
         if missing := sorted(chosen - there):
             more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-            raise _Remark(
+            raise Remark(
                 State.WARNING,
                 f"Not in the export: {', '.join(missing[:5])}{more}",
                 "These tables wait until they appear. Is it the right export?",
             )
         return f"It describes {plural(len(there), 'table')}"
 
-    def _connect(self) -> str:
-        with database_errors():
-            raw_cursor().execute("SELECT 1")
-            version = connection.pg_version  # type: ignore[attr-defined]
-        told = _ask("SHOW server_version")
-        if version < OLDEST_POSTGRESQL:
-            raise _Remark(
-                State.FAILED, f"PostgreSQL {told}", "Use PostgreSQL 15 or newer."
-            )
-        return f"PostgreSQL {told}, database {_ask('SELECT current_database()')}"
-
-    def _encoding(self) -> str:
-        encoding = _ask("SHOW server_encoding")
-        if encoding != "UTF8":
-            raise _Remark(
-                State.FAILED,
-                f"The database is in {encoding}",
-                "Use a database in UTF8: createdb --encoding UTF8 --template template0",
-            )
-        return "UTF8"
-
-    def _privileges(self) -> str:
-        schema = self._config.schema_name
-        exists = _ask("SELECT to_regnamespace(quote_ident(%s))::text", schema)
-        lacking = []
-        if exists:
-            may = "SELECT has_schema_privilege(%s, 'CREATE')::text"
-            if _ask(may, schema) != "true":
-                lacking.append(f"CREATE on the schema {schema}")
-        elif _lacks("CREATE"):
-            lacking.append("CREATE on the database")
-        if _lacks("TEMPORARY"):
-            lacking.append("TEMPORARY on the database")
-        if lacking:
-            role = _ask("SELECT current_user")
-            raise _Remark(
-                State.FAILED,
-                f"The role {role} lacks {' and '.join(lacking)}",
-                "Let an administrator of the database run docs/deploy/grants.sql.",
-            )
-        made = "is there" if exists else "can be made"
-        return f"The schema {schema} {made}; temporary tables can be made"
-
     def _space(self) -> str:
         self.sizes = _bounded(self._added_up)
         said = f"{'more than ' * self.sizes.partial}{size(self.sizes.bytes)} of files"
-        free = _free_space()
+        free = database.free_space()
         if free is None:
-            raise _Remark(
+            raise Remark(
                 State.UNKNOWN,
                 f"{said}; the disk of this PostgreSQL cannot be seen from here",
                 "See that about three times as much is free there.",
             )
         if free < 3 * self.sizes.bytes:
-            raise _Remark(
+            raise Remark(
                 State.WARNING,
                 f"{said}, and {size(free)} free for PostgreSQL",
                 "About three times the files' size is needed: rows, index and log.",
@@ -289,16 +178,16 @@ class _Checks:
             # What is wrong with one row or file stops its table, not the sync.
             if error.code not in _OF_A_TABLE:
                 raise
-            raise _Remark(State.WARNING, str(error), error.remedy) from error
+            raise Remark(State.WARNING, str(error), error.remedy) from error
         if said is None:
-            raise _Remark(State.UNKNOWN, "There is no file that is small enough yet")
+            raise Remark(State.UNKNOWN, "There is no file that is small enough yet")
         return said
 
     def _service(self) -> str:
         status = service_status()
         if not status.polling or not status.workers:
             missing = "poll" if not status.polling else "worker for loads"
-            raise _Remark(
+            raise Remark(
                 State.WARNING,
                 f"No {missing} was seen lately: nothing will be loaded by itself",
                 "Start it: manage.py up, or the units of docs/operations.md.",
@@ -337,33 +226,3 @@ def _bounded(work: Callable[[], Any]) -> Any:
     if error is not None:
         raise error
     return result
-
-
-def _ask(query: str, *parameters: str) -> str:
-    with database_errors():
-        row = raw_cursor().execute(query, parameters).fetchone()
-    return str(row[0]) if row and row[0] is not None else ""
-
-
-def _lacks(privilege: str) -> bool:
-    """Say whether the role lacks a privilege on the database."""
-    query = "SELECT has_database_privilege(current_database(), %s)::text"
-    return _ask(query, privilege) != "true"
-
-
-def _free_space() -> int | None:
-    """Return the free bytes of PostgreSQL's disk if that is one of this machine."""
-    home = next((home for home in settings.DATABASE_HOMES if home.exists()), None)
-    try:
-        return shutil.disk_usage(home or _data_directory()).free
-    except OSError:
-        return None
-
-
-def _data_directory() -> Path:
-    """Return where a server of this machine has its files, if it may be asked."""
-    may = "SELECT pg_has_role(current_user, 'pg_read_all_settings', 'member')::text"
-    local = raw_cursor().connection.info.host.startswith("/")
-    if not local or _ask(may) != "true":
-        raise FileNotFoundError
-    return Path(_ask("SHOW data_directory"))

@@ -13,7 +13,8 @@ from django.utils.dateparse import parse_datetime
 
 from sync.engine import drafts, places
 from sync.engine.configs import check_schema
-from sync.engine.preflight import Report, State, check
+from sync.engine.preflight import check
+from sync.engine.preflight_results import Report, State
 from sync.engine.service import service_status
 from sync.errors import ConfigError, ModelError, SyncError
 from sync.models import SetupDraft

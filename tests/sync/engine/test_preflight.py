@@ -11,9 +11,10 @@ from psycopg import sql
 from pytest_django import Settings
 
 from sync.engine import dry_load as dry
-from sync.engine import preflight
+from sync.engine import preflight, preflight_database
 from sync.engine.dry_load import dry_load
-from sync.engine.preflight import Report, State, check
+from sync.engine.preflight import check
+from sync.engine.preflight_results import Report, State
 from sync.errors import SyncError
 from sync.model_json import parse_model
 from sync.models import Event, SyncConfig
@@ -259,7 +260,7 @@ def test_sizes_that_take_too_long_are_told_in_part(
 def test_a_full_disk_is_a_warning(
     source: ExportWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "_free_space", lambda: 10)
+    monkeypatch.setattr(preflight_database, "free_space", lambda: 10)
     assert states(report(source))["Disk space"] is State.WARNING
 
 
@@ -267,8 +268,8 @@ def test_a_foreign_server_shows_no_disk(
     source: ExportWriter, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.DATABASE_HOMES = ()
-    monkeypatch.setattr(preflight, "_ask", lambda *_: "false")
-    assert preflight._free_space() is None
+    monkeypatch.setattr(preflight_database, "_ask", lambda *_: "false")
+    assert preflight_database.free_space() is None
 
 
 @pytest.mark.parametrize(
@@ -285,12 +286,12 @@ def test_a_database_that_is_not_fit_fails(
     answer: str,
     title: str,
 ) -> None:
-    ask = preflight._ask
+    ask = preflight_database._ask
 
     def told(asked: str, *parameters: str) -> str:
         return answer if query in asked else ask(asked, *parameters)
 
-    monkeypatch.setattr(preflight, "_ask", told)
+    monkeypatch.setattr(preflight_database, "_ask", told)
     [result] = [r for r in report(source).results if r.title == title]
     assert result.state is State.FAILED
     assert result.remedy
