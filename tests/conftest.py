@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import psycopg
@@ -17,7 +18,13 @@ __all__ = ["export", "make_export"]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure() -> None:
-    """Start the server, or attach to it: pytest does not pass through manage.py."""
+    """Start the server, or attach to it: pytest does not pass through manage.py.
+
+    A shell ignores Ctrl-C for what it runs in the background, and so would the
+    commands that tests stop by it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if embedded.in_use():
         try:
             embedded.ensure(settings.DATA_DIR)
