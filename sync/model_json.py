@@ -61,6 +61,15 @@ class Entity:
     attributes: tuple[Attribute, ...]
     partitions: tuple[FilePartition, ...] = ()
     initial_sync_completed: str = ""
+    key: tuple[str, ...] = ()
+
+    @property
+    def key_positions(self) -> tuple[int, ...]:
+        names = [attribute.name for attribute in self.attributes]
+        if self.key:
+            return tuple(names.index(name) for name in self.key)
+        position = self.position("Id")
+        return () if position is None else (position,)
 
     def position(self, name: str) -> int | None:
         """Return the index of an attribute; its exact spelling is preferred."""

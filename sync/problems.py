@@ -82,6 +82,14 @@ PROBLEMS: dict[str, Problem] = {
         "A mirror copies it last.",
         deeds=(),
     ),
+    "line_malformed": Problem(
+        True,
+        "A line of a log file names no table",
+        _SYNC,
+        "Mend the line, which must be: time | VERB | table | JSON object. It may not "
+        "become shorter: replace the rest by blanks. What comes after it is then read.",
+        deeds=(),
+    ),
     # Files of one table.
     "model_malformed": Problem(
         True,
@@ -224,6 +232,35 @@ PROBLEMS: dict[str, Problem] = {
         "No table was made for it; the other tables go on.",
         "Exclude the table: createsync --exclude NAME.",
         "Exclude the table in the settings.",
+    ),
+    "key_changed": Problem(
+        True,
+        "The key of a table changed",
+        _TABLE,
+        "Give the table its old key in model.json; or delete the sync with its tables "
+        "and create it anew.",
+    ),
+    "out_of_order": Problem(
+        True,
+        "Lines were applied in another order than the files have",
+        _NOTHING,
+        "Run manage.py refreshtable, which applies all files in their order; then "
+        "compare again.",
+        "Refresh the table, which applies all files in their order; then compare "
+        "again.",
+        deeds=(REFRESH,),
+        answer=True,
+    ),
+    "line_out_of_turn": Problem(
+        True,
+        "A line cannot be applied out of turn",
+        _NOTHING,
+        "Run manage.py refreshtable: it reads every line again in its place. Or "
+        "dismiss it, and let the source tell the change again.",
+        "Refresh the table, which reads every line again in its place. Or dismiss the "
+        "line, and let the source tell the change again.",
+        deeds=(REFRESH,),
+        answer=True,
     ),
     "type_changed": Problem(
         True,

@@ -6,9 +6,15 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from sync.errors import RowError
+from sync.target.staging import CopyRefusedError
 
 # A larger row is not set aside: it stops its table.
 MAX_RAW = 1024 * 1024
+VALUE_SHOWN = 100
+
+_NO_KEY = "23502"
+_BAD_ENCODING = {"22021", "22P05"}
+_TOO_BIG = "54"
 # Path of the file, and the line on which the row begins.
 Place = tuple[str, int]
 
@@ -75,3 +81,21 @@ class BadRows:
                 where=error.where,
             )
         self.rows.append(rejected)
+
+
+def judged(refused: CopyRefusedError) -> tuple[str, str]:
+    """Return code and message of a row that PostgreSQL refused, by its SQLSTATE."""
+    state = refused.error.sqlstate or ""
+    said = refused.error.diag.message_primary or str(refused.error)
+    if state == _NO_KEY:
+        return "bad_row", "The row has no key"
+    if state in _BAD_ENCODING:
+        return "bad_encoding", f"The row cannot be stored: {said}"
+    if state.startswith(_TOO_BIG):
+        return "target_limit", f"PostgreSQL cannot hold the row: {said}"
+    return "bad_value", f"A value does not convert: {said}"
+
+
+def shown(text: str) -> str:
+    """Return a value for a message, cut where it is long."""
+    return repr(text[:VALUE_SHOWN]) + ("…" if len(text) > VALUE_SHOWN else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db import transaction
@@ -14,8 +14,9 @@ from sync.engine.history import loss
 from sync.errors import SourceError, SyncError
 from sync.model_json import Entity
 from sync.models import DataSyncProgress, SyncPartition, SyncTable
-from sync.sources.base import Source, TableFile
+from sync.sources.base import Source, Stretch, TableFile
 from sync.sources.folder_models import UNDESCRIBED
+from sync.target.merge import RowCounts
 from sync.target.tables import MAX_COLUMNS, VERSION
 
 # One transaction takes partitions up to so many bytes, and one at least.
@@ -32,6 +33,16 @@ class Step:
     files: tuple[TableFile, ...]
     # The partition whose schema it is read with, when its own has none.
     borrowed_from: str = ""
+    # In a file that grows: from where to where this load goes.
+    start: int = 0
+    end: int = 0
+    # What the partition's rows had done before.
+    before: RowCounts = field(default_factory=RowCounts)
+
+    @property
+    def cut(self) -> bool:
+        """Whether the partition has more than this load takes of it."""
+        return self.end < self.progress.end_offset
 
     @property
     def size(self) -> int:
@@ -59,17 +70,17 @@ def initiate_load(
     cannot be read.
     """
     steps: list[Step] = []
-    for step in _steps(table, source):
+    for step in _steps(table, source, limit):
         size = step.size + sum(chosen.size for chosen in steps)
         if steps and (size > limit or not extends(step.entity, steps[-1].entity)):
             break
         steps.append(step)
-        if _goes_alone(step, table):
+        if step.cut or _goes_alone(step, table):
             break
     return steps
 
 
-def _steps(table: SyncTable, source: Source) -> Iterator[Step]:
+def _steps(table: SyncTable, source: Source, limit: int) -> Iterator[Step]:
     """Read the backlog up to the first partition that must not join a batch."""
     rows = list(table.progress.unapplied()[:BATCH_PARTITIONS])
     found = _found(table, rows)
@@ -79,7 +90,7 @@ def _steps(table: SyncTable, source: Source) -> Iterator[Step]:
         if index and (failed or progress.was_killed):
             return
         try:
-            yield _step(table, progress, source, found, turn)
+            yield _step(table, progress, source, limit, found, turn)
         except SyncError as error:
             if index:
                 return
@@ -108,6 +119,7 @@ def _step(
     table: SyncTable,
     progress: DataSyncProgress,
     source: Source,
+    limit: int,
     found: dict[str, _Found],
     turn: _Turn,
 ) -> Step:
@@ -115,11 +127,38 @@ def _step(
     if this.state == SyncPartition.State.LOST:
         raise loss(progress.partition)
     entity, borrowed_from = entity_of(table, progress.partition, source)
+    if this.extent:
+        return _growing(table, progress, source, limit, this, entity)
     _check_late(table, progress.partition, this, entity, turn)
     files = source.files(progress.partition, table.entity)
     if this.sizes is not None:
         _check_sizes(table, progress, files, this.sizes)
     return Step(progress, entity, files, borrowed_from)
+
+
+def _growing(
+    table: SyncTable,
+    progress: DataSyncProgress,
+    source: Source,
+    limit: int,
+    this: _Found,
+    entity: Entity,
+) -> Step:
+    """Return what is to be read of a file that grows, up to ``limit`` bytes."""
+    start, end = progress.applied_offset, progress.end_offset
+    # After a failure the file may have been mended: nothing prepared is trusted.
+    anew = progress.copy_status == DataSyncProgress.Status.FAILURE
+    stretch = Stretch(start, end, this.mark, anew)
+    files: list[TableFile] = []
+    size = 0
+    for file in source.files(progress.partition, table.entity, stretch):
+        size += file.size
+        if files and size > limit:
+            end = file.start
+            break
+        files.append(file)
+    before = progress.counts() if start else RowCounts()
+    return Step(progress, entity, tuple(files), "", start, end, before)
 
 
 def _check_late(
@@ -218,13 +257,17 @@ class _Found:
 
     opened_at: datetime
     state: str
+    extent: int
+    mark: str
     sizes: dict[str, int] | None
 
 
 def _found(table: SyncTable, rows: list[DataSyncProgress]) -> dict[str, _Found]:
     partitions = SyncPartition.objects.filter(
         config_id=table.config_id, name__in=[row.partition for row in rows]
-    ).values_list("name", "opened_at", "state", sizes_of(table.entity))
+    ).values_list(
+        "name", "opened_at", "state", "extent", "mark", sizes_of(table.entity)
+    )
     return {name: _Found(*found) for name, *found in partitions}
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from django.db import connection
 
-from sync.engine.discovery import source_of
 from sync.engine.discretion import TOLD_EVENTS, told
 from sync.engine.documents import moment
 from sync.engine.service import service_status
+from sync.engine.source import source_of
 from sync.errors import SyncError
 from sync.models import (
     DataSyncProgress,

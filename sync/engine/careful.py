@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sync.engine.bad_rows import BadRows, Rejected
+from sync.engine.bad_rows import BadRows, Rejected, judged, shown
 from sync.errors import RowError
 from sync.model_json import Entity
 from sync.sources.careful_rows import (
@@ -28,11 +28,6 @@ from sync.target.types import BOOLEAN, TIME_TYPES, columns_of
 
 PIECE_BYTES = 1024 * 1024
 PIECE_ROWS = 2000
-VALUE_SHOWN = 100
-
-_NO_KEY = "23502"
-_BAD_ENCODING = {"22021", "22P05"}
-_TOO_BIG = "54"
 
 
 def copy_carefully(
@@ -154,28 +149,21 @@ class _Copier:
             )
 
     def _reject(self, row: Row, refused: CopyRefusedError) -> None:
-        state = refused.error.sqlstate or ""
-        said = refused.error.diag.message_primary or str(refused.error)
-        column = refused.column
-        code = "bad_value"
-        if state == _NO_KEY:
-            code, message = "bad_row", "The row has no key"
-        elif state in _BAD_ENCODING:
-            code, message = "bad_encoding", f"The row cannot be stored: {said}"
-        elif state.startswith(_TOO_BIG):
-            code, message = "target_limit", f"PostgreSQL cannot hold the row: {said}"
-        else:
-            message = self._value_message(row, column, said)
-        self._meet(row.record, column, code, message)
+        code, message = judged(refused)
+        if code == "bad_value":
+            message = self._value_message(row, refused) or message
+        self._meet(row.record, refused.column, code, message)
 
-    def _value_message(self, row: Row, column: int | None, said: str) -> str:
+    def _value_message(self, row: Row, refused: CopyRefusedError) -> str:
+        column = refused.column
         if column is None or column >= row.width:
-            return f"A value does not convert: {said}"
+            return ""
         value = row.record.cells()[column].decode()
         if value.startswith('"'):
             value = value[1:-1].replace('""', '"')
+        said = refused.error.diag.message_primary or str(refused.error)
         return (
-            f"{_shown(value)} is no {self.entity.attributes[column].data_type}: {said}"
+            f"{shown(value)} is no {self.entity.attributes[column].data_type}: {said}"
         )
 
     def _name(self, column: int | None) -> str:
@@ -183,10 +171,6 @@ class _Copier:
         if column is None or column >= len(attributes):
             return ""
         return attributes[column].name
-
-
-def _shown(text: str) -> str:
-    return repr(text[:VALUE_SHOWN]) + ("…" if len(text) > VALUE_SHOWN else "")
 
 
 def _lines(rows: list[Row]) -> Iterable[bytes]:

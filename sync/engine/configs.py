@@ -8,9 +8,9 @@ from pathlib import Path
 
 from django.db import IntegrityError, connection, transaction
 
-from sync.engine.discovery import source_of
 from sync.engine.history import catch_up
 from sync.engine.locks import Namespace, lock
+from sync.engine.source import source_of
 from sync.errors import ConfigError, ModelError, SourceError
 from sync.model_json import MAX_BYTES, Model, parse_model
 from sync.models import Event, SyncConfig, SyncTable
@@ -224,8 +224,7 @@ def _model(config: SyncConfig, uploaded: bytes | None) -> Model | None:
         config.model_json = [entity.name for entity in given.entities]
     source = source_of(config)
     try:
-        source.marker()
-        return source.root_model() or given
+        return source.model() or given
     except ModelError:
         return given  # the root's copy serves as a list only
     except SourceError as error:

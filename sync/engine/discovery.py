@@ -11,6 +11,7 @@ from django.db import transaction
 
 from sync import faultpoints
 from sync.engine.entities import record_tables, selected_tables
+from sync.engine.growth import record_growth, release, rename
 from sync.engine.history import (
     catch_up,
     needs_looks,
@@ -23,6 +24,7 @@ from sync.engine.history import (
 from sync.engine.locks import BusyError, Namespace, lock
 from sync.engine.schema import ensure_table, newest_entity
 from sync.engine.session import database_errors
+from sync.engine.source import source_of
 from sync.errors import SourceError, TargetError
 from sync.model_json import Entity
 from sync.models import (
@@ -33,9 +35,8 @@ from sync.models import (
     SyncTable,
     clean,
 )
-from sync.sources.base import Discovery, Listing, Partition, PartitionState
-from sync.sources.storage import Directory
-from sync.sources.synapse_link import SynapseLink, folder_time
+from sync.sources.base import Discovery, Listing, Partition, PartitionState, Source
+from sync.sources.folder_names import folder_time
 
 
 @dataclass
@@ -54,12 +55,7 @@ class Poll:
     failures: list[tuple[SyncTable, TargetError]] = field(default_factory=list)
 
 
-def source_of(config: SyncConfig) -> SynapseLink:
-    """Return the source that reads a config's location."""
-    return SynapseLink(Directory(config.location))
-
-
-def poll_once(config: SyncConfig, source: SynapseLink | None = None) -> Poll:
+def poll_once(config: SyncConfig, source: Source | None = None) -> Poll:
     """Look at the export once, and say which tables are due then.
 
     Raises what ``look_once`` raises.
@@ -75,7 +71,7 @@ def poll_once(config: SyncConfig, source: SynapseLink | None = None) -> Poll:
 
 def look_once(
     config: SyncConfig,
-    source: SynapseLink | None = None,
+    source: Source | None = None,
     seconds: float = math.inf,
     files: float = math.inf,
 ) -> Poll:
@@ -110,7 +106,7 @@ def _record_problem(config: SyncConfig, problem: SourceError | None) -> None:
 
 
 def _look_once(
-    config: SyncConfig, source: SynapseLink, seconds: float, files: float
+    config: SyncConfig, source: Source, seconds: float, files: float
 ) -> Poll:
     with database_errors():
         listing = source.listing()
@@ -122,6 +118,7 @@ def _look_once(
         with transaction.atomic():
             record(config, discovery)
             faultpoints.reach("discovery_recorded")
+        release(config, source)
         poll = Poll(problem=discovery.problem)
         made = _create_tables(config, discovery, poll, seconds)
         config.record_settled(listing.state if made and not needs_looks(config) else "")
@@ -130,7 +127,7 @@ def _look_once(
 
 def look(
     config: SyncConfig,
-    source: SynapseLink,
+    source: Source,
     listing: Listing | None = None,
     seconds: float = math.inf,
     files: float = math.inf,
@@ -152,7 +149,9 @@ def look(
 def record(config: SyncConfig, discovery: Discovery) -> None:
     """Write what was found; to be called in a transaction."""
     lock(Namespace.CONFIG, config.pk)
+    rename(config, discovery.renamed)
     known = dict(config.partitions.values_list("name", "state"))
+    record_growth(config, discovery.partitions)
     found = [p for p in discovery.partitions if _is_news(p, known)]
     late = [p for p in found if known.get(p.name) == PartitionState.SKIPPED]
     new = [p for p in found if p not in late]
@@ -160,7 +159,8 @@ def record(config: SyncConfig, discovery: Discovery) -> None:
     _record_partitions(config, new, known)
     record_late(config, late)
     ready = [partition for partition in new if partition.state is PartitionState.READY]
-    record_tables(config, ready)
+    # A table may begin in a file that was known before.
+    record_tables(config, [p for p in discovery.partitions if p in ready or p.mark])
     _record_progress(config, ready)
     catch_up(config)
     record_losses(config, discovery, purged)
@@ -189,6 +189,7 @@ def _record_progress(config: SyncConfig, ready: Sequence[Partition]) -> None:
                 partition=partition.name,
                 table_name=table,
                 bytes=sum(file.size for file in files),
+                end_offset=partition.extent,
             )
             for partition in ready
             for table, files in partition.files.items()
@@ -219,13 +220,23 @@ def _record_partitions(
                 state=partition.state.value,
                 reason=clean(partition.reason),
                 sizes=partition.sizes(),
+                extent=partition.extent,
+                mark=partition.mark,
             )
             for partition in partitions
         ),
         batch_size=500,
         update_conflicts=True,
         unique_fields=["config", "name"],
-        update_fields=["opened_at", "closed_at", "state", "reason", "sizes"],
+        update_fields=[
+            "opened_at",
+            "closed_at",
+            "state",
+            "reason",
+            "sizes",
+            "extent",
+            "mark",
+        ],
     )
     Event.objects.bulk_create(
         Event(

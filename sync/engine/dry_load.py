@@ -11,15 +11,15 @@ from django.db import transaction
 
 from sync.engine.batch import PartitionError, initiate_load
 from sync.engine.control import Control
-from sync.engine.discovery import record, source_of
+from sync.engine.discovery import record
 from sync.engine.schema import ensure_table
 from sync.engine.session import database_errors, raw_connection, raw_cursor
+from sync.engine.source import source_of
 from sync.engine.transfer import move
 from sync.engine.words import plural, size
 from sync.errors import Cancelled, SyncError
 from sync.models import DataSyncProgress, SyncConfig, SyncTable
-from sync.sources.base import Discovery, PartitionState, TableFile
-from sync.sources.synapse_link import SynapseLink
+from sync.sources.base import Discovery, PartitionState, Source, TableFile
 
 # What is tried has so many bytes at the most, and so long.
 LARGEST = 64 * 1024 * 1024
@@ -27,7 +27,7 @@ SECONDS = 20.0
 DISCOVERY_SECONDS = 5.0
 
 
-def smallest_first_file(source: SynapseLink, config: SyncConfig) -> TableFile | None:
+def smallest_first_file(source: Source, config: SyncConfig) -> TableFile | None:
     """Return the smallest file with rows of a chosen table in its first folder."""
     discovery = _first_folders(source)
     files = [
@@ -54,6 +54,8 @@ def dry_load(config: SyncConfig) -> str | None:
         # A name of its own: two who try the same do not wait for each other for long.
         trial = SyncConfig(
             name=f"dry load {uuid.uuid4()}",
+            kind=config.kind,
+            model_json=config.model_json,
             location=config.location,
             schema_name=config.schema_name,
             include=config.include,
@@ -70,7 +72,7 @@ def dry_load(config: SyncConfig) -> str | None:
             transaction.set_rollback(True)
 
 
-def _load(trial: SyncConfig, source: SynapseLink, discovery: Discovery) -> str | None:
+def _load(trial: SyncConfig, source: Source, discovery: Discovery) -> str | None:
     raw_cursor().execute(
         "SELECT set_config('statement_timeout', %s, true)", [f"{SECONDS:.0f}s"]
     )
@@ -102,9 +104,9 @@ def _smallest(trial: SyncConfig) -> SyncTable | None:
     return tables.get(config=trial, entity=first.table_name)
 
 
-def _first_folders(source: SynapseLink) -> Discovery:
+def _first_folders(source: Source) -> Discovery:
     """Look into folders up to the first one with tables that have files."""
-    return source.discover((), None, DISCOVERY_SECONDS, 1)
+    return source.discover({}, None, DISCOVERY_SECONDS, 1)
 
 
 @contextmanager

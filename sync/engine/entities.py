@@ -99,8 +99,11 @@ def _record_history(table: SyncTable) -> None:
                 partition=name,
                 table_name=table.entity,
                 bytes=sum(sizes.values()),
+                end_offset=extent,
             )
-            for name, sizes in ready.values_list("name", sizes_of(table.entity))
+            for name, extent, sizes in ready.values_list(
+                "name", "extent", sizes_of(table.entity)
+            )
         ),
         ignore_conflicts=True,
         batch_size=1000,
@@ -146,6 +149,7 @@ class _Book:
             self._tables[name].save(
                 update_fields=[
                     "attributes",
+                    "key",
                     "base_partition",
                     "initial_sync",
                     "absent",
@@ -193,6 +197,8 @@ class _Book:
         self._set(
             table,
             attributes=attributes,
+            # What the target was made with stays.
+            key=table.key if table.columns else list(entity.key),
             absent=False,
             initial_sync=completed or table.initial_sync,
         )

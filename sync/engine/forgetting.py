@@ -18,9 +18,9 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Exists, Min, OuterRef, QuerySet
 
-from sync.engine.discovery import source_of
 from sync.engine.entities import is_wanted
 from sync.engine.locks import BusyError, Namespace, lock, lock_or_busy
+from sync.engine.source import source_of
 from sync.errors import SourceError
 from sync.models import (
     DataSyncProgress,
@@ -45,10 +45,9 @@ def prune_ledger(config: SyncConfig, before: datetime, most: int) -> dict[str, i
     if most <= 0 or not names:
         return {}
     try:
-        known = source_of(config).known_times()
+        gone = names - source_of(config).remembered(names)
     except SourceError:
         return {}
-    gone = [name for name in names if folder_time_or_first(name) not in known]
     with transaction.atomic():
         lock(Namespace.CONFIG, config.pk)
         let_go = dismissed.filter(partition__in=gone)[:most]

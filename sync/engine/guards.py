@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from sync.engine.batch import PartitionError, Step
+from sync.engine.intake import Applier
 from sync.engine.session import raw_cursor
 from sync.errors import TargetError
 from sync.models import SyncTable
-from sync.target.merge import Merge, RowCounts
+from sync.target.merge import RowCounts
 from sync.target.relations import count_rows
 
 # A folder with so many stored keys, all of them older, is no stale re-send.
@@ -18,7 +19,7 @@ FEW_DELETES = 1000
 def check(
     table: SyncTable,
     steps: list[Step],
-    merge: Merge,
+    merge: Applier,
     counts: dict[int, RowCounts],
     rows: dict[int, int],
 ) -> None:

@@ -26,14 +26,15 @@ EMPTY_FOR_GOOD_AFTER = timedelta(days=1)
 GIVEN_UP_LATELY = timedelta(days=1)
 
 
-def settled(config: SyncConfig) -> set[str]:
-    """Return the partitions that need no further look."""
+def settled(config: SyncConfig) -> dict[str, str]:
+    """Return the marks of the partitions that need no further look as they are."""
     long_ago = timezone.now() - EMPTY_FOR_GOOD_AFTER
     given_up = Q(state=SyncPartition.State.SKIPPED) & (
         Q(reason=LATE) | Q(sizes={}, closed_at__lt=long_ago)
     )
-    known = config.partitions.filter(Q(state=SyncPartition.State.READY) | given_up)
-    return set(known.values_list("name", flat=True))
+    # The source follows a log file by its mark, also one that is gone.
+    ready = Q(state=SyncPartition.State.READY) | ~Q(mark="")
+    return dict(config.partitions.filter(ready | given_up).values_list("name", "mark"))
 
 
 def needs_looks(config: SyncConfig) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from django.db import transaction
 
@@ -17,10 +17,10 @@ from sync import faultpoints
 from sync.engine.announce import announce
 from sync.engine.batch import BATCH_BYTES, PartitionError, Step, initiate_load
 from sync.engine.control import Control
-from sync.engine.discovery import source_of
 from sync.engine.locks import BusyError, Namespace, lock_or_busy
 from sync.engine.schema import ensure_table
 from sync.engine.session import database_errors, is_database_down, server_start
+from sync.engine.source import source_of
 from sync.engine.transaction import load_transaction
 from sync.engine.transfer import move, record_moved
 from sync.errors import Cancelled, SyncError, TargetError
@@ -31,7 +31,7 @@ from sync.models import (
     ProgressQuerySet,
     SyncTable,
 )
-from sync.sources.base import Source
+from sync.sources.base import Form, Source
 from sync.target.merge import RowCounts
 
 __all__ = ["BATCH_BYTES", "LoadResult", "initiate_load", "sync_table"]
@@ -39,6 +39,7 @@ __all__ = ["BATCH_BYTES", "LoadResult", "initiate_load", "sync_table"]
 TAKE_BACK_TRIES = 5
 TAKE_BACK_SECONDS = 2.0
 
+_CHANGING = ("applied_offset", "partition")
 # What another process may change between two loads of a table.
 REFRESHED = (
     "columns",
@@ -64,15 +65,14 @@ class LoadResult:
     seconds: float = 0.0
     error: SyncError | None = None
 
-    def add(self, progress: Iterable[DataSyncProgress]) -> None:
-        """Add partitions that are applied now."""
+    def add(self, steps: Iterable[Step]) -> None:
+        """Add what is applied now."""
         self.status = "success"
-        for row in progress:
+        for step in steps:
             self.partitions += 1
-            self.bytes += row.bytes
-            for name in (count.name for count in fields(RowCounts)):
-                total = getattr(self.rows, name) + getattr(row, f"rows_{name}")
-                setattr(self.rows, name, total)
+            self.bytes += step.size
+            self.rows.add(step.progress.counts())
+            self.rows.subtract(step.before)
 
 
 class _OutrunError(Exception):
@@ -143,7 +143,7 @@ def _next_load(
         return True
     except PartitionError as failure:
         return _after_failure(table, steps, failure, result, tried)
-    result.add(step.progress for step in steps)
+    result.add(steps)
     return True
 
 
@@ -173,21 +173,24 @@ def _after_failure(
     with database_errors(table.label):
         if not steps:  # it could not even be chosen, which is an attempt as well
             table.progress.filter(pk=row.pk).begin_attempt()
-        recorded = _record_failure(table, failure)
+        ends = [step.end for step in steps if step.progress.pk == row.pk]
+        recorded = _record_failure(table, failure, max(ends, default=0))
         faultpoints.reach("failure_recorded")
         if not recorded:
             # The answer to COMMIT was lost, but the load is there.
-            result.add(table.progress.filter(pk__in=[s.progress.pk for s in steps]))
+            for step in steps:
+                step.progress.refresh_from_db()
+            result.add(steps)
     return True
 
 
-def _record_failure(table: SyncTable, failure: PartitionError) -> bool:
+def _record_failure(table: SyncTable, failure: PartitionError, end: int = 0) -> bool:
     """Write down a failure unless the partition is applied; say whether it was."""
     rows = table.progress.filter(pk=failure.progress.pk)
     with transaction.atomic():
         if is_database_down(failure.error):
             rows.begin_attempt()  # it was taken back
-        if not rows.record_failure(failure.error):
+        if not rows.record_failure(failure.error, end):
             return False
         if failure.error.code == "mass_delete":
             table.hold()
@@ -276,8 +279,14 @@ def _take_back(table: SyncTable, rows: ProgressQuerySet, control: Control) -> No
 
 
 def _check_unapplied(rows: ProgressQuerySet, steps: list[Step]) -> None:
-    if rows.exclude(copy_status=DataSyncProgress.Status.SUCCESS).count() < len(steps):
-        raise _OutrunError
+    """Raise when a step was applied meanwhile; its partition may have a new name."""
+    waiting = rows.exclude(copy_status=DataSyncProgress.Status.SUCCESS)
+    now = {pk: found for pk, *found in waiting.values_list("pk", *_CHANGING)}
+    for step in steps:
+        found = now.get(step.progress.pk)
+        if found is None or found[0] != step.start:
+            raise _OutrunError
+        step.progress.partition = found[1]
 
 
 def _load(
@@ -292,19 +301,23 @@ def _load(
         moved = move(table, steps, source, control)
         control.check()
         record_moved(table, steps, moved)
-        table.record_load(steps[-1].progress.partition)
+        names = [step.progress.partition for step in steps]
+        if source.form is Form.CHANGES:
+            table.note_order(names)
+        table.record_load(names[-1])
         _add_up(table, steps, time.monotonic() - began)
         announce(table, steps[-1].progress.partition)
         faultpoints.reach("progress_written")
 
 
 def _add_up(table: SyncTable, steps: list[Step], seconds: float) -> None:
-    rows = [step.progress for step in steps]
+    done = LoadResult()
+    done.add(steps)
     table.add_totals(
         loads=1,
-        inserted=sum(row.rows_inserted for row in rows),
-        updated=sum(row.rows_updated for row in rows),
-        deleted=sum(row.rows_deleted for row in rows),
-        bytes=sum(row.bytes for row in rows),
+        inserted=done.rows.inserted,
+        updated=done.rows.updated,
+        deleted=done.rows.deleted,
+        bytes=done.bytes,
         seconds=seconds,
     )

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from django.db import transaction
 
 from sync.engine.batch import entity_of
-from sync.engine.discovery import look, record, source_of
+from sync.engine.discovery import look, record
 from sync.engine.entities import selected_tables
 from sync.engine.schema import newest_entity
 from sync.engine.session import database_errors, raw_cursor
+from sync.engine.source import source_of
 from sync.errors import SourceError, SyncError
 from sync.models import SyncConfig, SyncTable
 from sync.sources.base import PartitionState, Source

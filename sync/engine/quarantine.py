@@ -11,6 +11,7 @@ from django.utils import timezone
 from sync.engine.announce import announce
 from sync.engine.bad_rows import BadRows
 from sync.engine.careful import copy_carefully
+from sync.engine.intake import TOMBSTONES, staging_for, system_columns
 from sync.engine.locks import Namespace, lock_or_busy
 from sync.engine.session import (
     database_errors,
@@ -18,10 +19,9 @@ from sync.engine.session import (
     prepare_session,
     raw_cursor,
 )
-from sync.engine.transfer import TOMBSTONES, staging_for, system_columns
 from sync.errors import SyncError, TargetError
 from sync.model_json import Attribute, Entity
-from sync.models import Event, QuarantinedRow, SyncTable
+from sync.models import Event, QuarantinedRow, SourceKind, SyncTable
 from sync.sources.careful_rows import Widths
 from sync.target import relations
 from sync.target.merge import Merge, RowCounts
@@ -57,6 +57,7 @@ def reprocess(row: QuarantinedRow, *, by: str = "") -> Outcome:
         with database_errors(table.label), transaction.atomic(durable=True):
             lock_or_busy(Namespace.TABLE, table.pk)
             table.refresh_from_db()
+            _check_turn(row)
             _decide(row, QuarantinedRow.State.APPLIED, by)
             counts = _apply(table, row)
             _move_count(row, counts)
@@ -71,6 +72,16 @@ def reprocess(row: QuarantinedRow, *, by: str = "") -> Outcome:
     return Outcome(row, done)
 
 
+def _check_turn(row: QuarantinedRow) -> None:
+    """Refuse a line of a change feed: nothing tells whether what is there is newer."""
+    if row.table.config.kind == SourceKind.CHANGE_FEED:
+        raise SyncError(
+            "line_out_of_turn",
+            f"{row} has no version: later lines may have changed its row",
+            where=str(row),
+        )
+
+
 def _apply(table: SyncTable, row: QuarantinedRow) -> RowCounts:
     cursor = raw_cursor()
     prepare_session(cursor)
@@ -82,10 +93,9 @@ def _apply(table: SyncTable, row: QuarantinedRow) -> RowCounts:
         raise TargetError("target_altered", f"{table.label} lacks a column of the row")
     staging = staging_for(cursor, table.config, entity, target, partitioned=False)
     staging.create()
-    path = f"{row.partition}/{table.entity}/{row.file}"
     copy_carefully(
         staging,
-        path,
+        row.path,
         [_as_read(row)],
         entity,
         Widths(len(attributes), row.least_width),

@@ -15,8 +15,9 @@ from sync.engine.batch import (
     extends,
 )
 from sync.engine.control import Control
+from sync.engine.intake import Destination
 from sync.engine.session import raw_cursor
-from sync.engine.transfer import Destination, Moved, move
+from sync.engine.transfer import Moved, move
 from sync.errors import SourceError
 from sync.model_json import Entity
 from sync.models import (
@@ -25,8 +26,9 @@ from sync.models import (
     SyncConfig,
     SyncPartition,
     SyncTable,
+    path_of,
 )
-from sync.sources.base import Source
+from sync.sources.base import Source, Stretch
 from sync.sources.folder_names import folder_time_or_first
 from sync.target import rebuilt, tables
 from sync.target.rebuilt import Rebuilt
@@ -52,12 +54,25 @@ def partitions_since(config: SyncConfig, base: str) -> list[SyncPartition]:
     return [p for p in config.partitions.order_by("opened_at") if p.opened_at >= since]
 
 
-def step_of(table: SyncTable, partition: SyncPartition, source: Source) -> Step:
+def step_of(
+    table: SyncTable,
+    partition: SyncPartition,
+    source: Source,
+    *,
+    applied: bool = False,
+) -> Step:
     """Return what is to be read of a partition; its progress row may be unsaved.
 
-    Raises ``SourceError``, also when a file is not as it was found.
+    Of a file that grows it is all that was found, or only what is ``applied``. Raises
+    ``SourceError``, also when a file is not as it was found.
     """
     entity, borrowed_from = entity_of(table, partition.name, source)
+    if partition.extent:
+        progress = _progress_of(table, partition)
+        end = progress.applied_offset if applied else partition.extent
+        stretch = Stretch(0, end, partition.mark)
+        files = source.files(partition.name, table.entity, stretch)
+        return Step(progress, entity, files, end=end)
     files = source.files(partition.name, table.entity)
     changed = changed_files(files, partition.sizes.get(table.entity, {}))
     if changed:
@@ -68,14 +83,17 @@ def step_of(table: SyncTable, partition: SyncPartition, source: Source) -> Step:
             where=f"{partition.name}/{table.entity}/{changed[0]}",
             remedy="Bring the files back as they were.",
         )
+    return Step(_progress_of(table, partition), entity, files, borrowed_from)
+
+
+def _progress_of(table: SyncTable, partition: SyncPartition) -> DataSyncProgress:
     progress = table.progress.filter(partition=partition.name).first()
-    if progress is None:
-        progress = DataSyncProgress(
-            config_id=table.config_id,
-            partition=partition.name,
-            table_name=table.entity,
-        )
-    return Step(progress, entity, files, borrowed_from)
+    return progress or DataSyncProgress(
+        config_id=table.config_id,
+        partition=partition.name,
+        table_name=table.entity,
+        end_offset=partition.extent,
+    )
 
 
 def plan(table: SyncTable, steps: list[Step], existing: tuple[Column, ...]) -> Plan:
@@ -117,7 +135,7 @@ def set_aside(table: SyncTable) -> frozenset[Place]:
     """Return the places of the rows that are set aside and were never applied."""
     rows = table.quarantined.exclude(state=QuarantinedRow.State.APPLIED)
     return frozenset(
-        (f"{partition}/{table.entity}/{file}", line)
+        (path_of(partition, table.entity, file), line)
         for partition, file, line in rows.values_list("partition", "file", "line")
     )
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from django.db import transaction
+from django.db.models import Q
 
 from sync.engine.bad_rows import BadRows
 from sync.engine.batch import PartitionError
 from sync.engine.control import Control
-from sync.engine.discovery import source_of
+from sync.engine.intake import TOMBSTONES, system_columns
 from sync.engine.rebuild import (
     Plan,
     partitions_since,
@@ -19,10 +20,10 @@ from sync.engine.rebuild import (
     step_of,
 )
 from sync.engine.session import database_errors, prepare_session, raw_cursor
-from sync.engine.transfer import TOMBSTONES, system_columns
-from sync.errors import SyncError
+from sync.engine.source import source_of
+from sync.errors import SourceError, SyncError
 from sync.models import DataSyncProgress, SyncPartition, SyncTable
-from sync.sources.synapse_link import SynapseLink
+from sync.sources.base import Form, Source
 from sync.target import relations
 from sync.target.rebuilt import Comparison, Rebuilt
 from sync.target.tables import KEY
@@ -36,7 +37,7 @@ NO_LIMIT = 10**9
 
 
 def reconcile_table(
-    table: SyncTable, source: SynapseLink | None = None, control: Control | None = None
+    table: SyncTable, source: Source | None = None, control: Control | None = None
 ) -> Comparison:
     """Compare the table with its applied partitions, from its base partition on.
 
@@ -66,7 +67,7 @@ def _is_rewritten(table: SyncTable, before: object) -> bool:
         return relations.storage_of(raw_cursor(), table.target()) != before
 
 
-def _in_snapshot(table: SyncTable, source: SynapseLink, control: Control) -> Comparison:
+def _in_snapshot(table: SyncTable, source: Source, control: Control) -> Comparison:
     with database_errors(table.label), transaction.atomic(durable=True):
         cursor = raw_cursor()
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -77,13 +78,23 @@ def _in_snapshot(table: SyncTable, source: SynapseLink, control: Control) -> Com
     return found
 
 
-def _compare(table: SyncTable, source: SynapseLink, control: Control) -> Comparison:
+def _compare(table: SyncTable, source: Source, control: Control) -> Comparison:
+    if table.interleaved:
+        raise SourceError(
+            "out_of_order",
+            f"A log file of {table.entity} grew after a later one was applied",
+            where=table.label,
+        )
     target = table.target()
     cursor = raw_cursor()
     relations.check_unaltered(target, relations.inspect(cursor, target))
     present = source.present()
     applied = _applied(table)
-    steps = [step_of(table, p, source) for p in applied if p.name in present]
+    steps = [
+        step_of(table, partition, source, applied=True)
+        for partition in applied
+        if partition.name in present
+    ]
     if not steps:
         return _nothing_replayed(table)
     whole = len(steps) == len(applied)
@@ -97,10 +108,11 @@ def _compare(table: SyncTable, source: SynapseLink, control: Control) -> Compari
     )
     if whole:
         return copy.compare(KEYS_SHOWN)
-    columns = system_columns(steps[-1].entity, target)
-    return copy.compare_partly(
-        columns.live_version, columns.live_sink, TOMBSTONES, table.pk, KEYS_SHOWN
-    )
+    version = sink = None
+    if source.form is Form.ROWS:
+        columns = system_columns(steps[-1].entity, target)
+        version, sink = columns.live_version, columns.live_sink
+    return copy.compare_partly(version, sink, TOMBSTONES, table.pk, KEYS_SHOWN)
 
 
 def _comparable(wanted: Plan, *, whole: bool) -> Plan:
@@ -129,8 +141,10 @@ def _applied(table: SyncTable) -> list[SyncPartition]:
 
 
 def _names_of_applied(table: SyncTable) -> set[str]:
-    """Return all partitions that the table ever took."""
-    done = table.progress.filter(copy_status=DataSyncProgress.Status.SUCCESS)
+    """Return all partitions of which the table ever took anything."""
+    done = table.progress.filter(
+        Q(copy_status=DataSyncProgress.Status.SUCCESS) | Q(applied_offset__gt=0)
+    )
     pruned = table.config.partitions.filter(pruned_tables__contains=[table.entity])
     names = set(done.values_list("partition", flat=True))
     return names.union(pruned.values_list("name", flat=True))

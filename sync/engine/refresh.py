@@ -12,9 +12,10 @@ from sync.engine.announce import announce
 from sync.engine.bad_rows import BadRows
 from sync.engine.batch import PartitionError, Step
 from sync.engine.control import Control
-from sync.engine.discovery import poll_once, source_of
+from sync.engine.discovery import poll_once
 from sync.engine.entities import is_wanted
 from sync.engine.history import LATE
+from sync.engine.intake import TOMBSTONES
 from sync.engine.rebuild import (
     Plan,
     partitions_since,
@@ -25,8 +26,9 @@ from sync.engine.rebuild import (
 )
 from sync.engine.schema import check_widening, ensure_columns, record_columns
 from sync.engine.session import database_errors, prepare_session, raw_cursor
+from sync.engine.source import source_of
 from sync.engine.transaction import load_transaction
-from sync.engine.transfer import TOMBSTONES, record_moved
+from sync.engine.transfer import record_moved
 from sync.errors import SourceError, SyncError
 from sync.models import (
     ATTEMPTS_BEFORE_PARKING,
@@ -36,7 +38,7 @@ from sync.models import (
     SyncPartition,
     SyncTable,
 )
-from sync.sources.synapse_link import SynapseLink
+from sync.sources.base import Form, Source
 from sync.target import relations, tables
 from sync.target.rebuilt import Difference
 
@@ -46,7 +48,7 @@ class _OutrunError(Exception):
 
 
 def refresh_table(
-    table: SyncTable, source: SynapseLink | None = None, control: Control | None = None
+    table: SyncTable, source: Source | None = None, control: Control | None = None
 ) -> Difference:
     """Rebuild the table from its base partition on; return what that changed.
 
@@ -72,7 +74,7 @@ def refresh_table(
             raise failure.error from failure
 
 
-def _try(table: SyncTable, source: SynapseLink, control: Control) -> Difference:
+def _try(table: SyncTable, source: Source, control: Control) -> Difference:
     with database_errors(table.label):
         table.refresh_from_db()
         partitions = _needed(table, source)
@@ -83,7 +85,7 @@ def _try(table: SyncTable, source: SynapseLink, control: Control) -> Difference:
         return _refresh(table, steps, source, control)
 
 
-def _needed(table: SyncTable, source: SynapseLink) -> list[SyncPartition]:
+def _needed(table: SyncTable, source: Source) -> list[SyncPartition]:
     """Return the partitions to replay; refuse when one of them is not there."""
     since = partitions_since(table.config, table.base_partition)
     present = source.present()
@@ -114,7 +116,7 @@ def _has_rows(table: SyncTable, partition: SyncPartition) -> bool:
 
 
 def _refresh(
-    table: SyncTable, steps: list[Step], source: SynapseLink, control: Control
+    table: SyncTable, steps: list[Step], source: Source, control: Control
 ) -> Difference:
     faultpoints.reach("load_started")
     cursor = raw_cursor()
@@ -130,6 +132,9 @@ def _refresh(
     for step in steps:
         if step.progress._state.adding:
             step.progress.save()
+    if source.form is Form.CHANGES:
+        # Each line is read in its place again: those set aside have another chance.
+        table.quarantined.filter(state=QuarantinedRow.State.OPEN).delete()
     copy = replay(
         table,
         wanted,

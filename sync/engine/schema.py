@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 from django.db import transaction
 from psycopg import Cursor, sql
@@ -31,7 +32,7 @@ def newest_entity(table: SyncTable) -> Entity | None:
     if not table.attributes:
         return None
     attributes = (Attribute(name, data_type) for name, data_type in table.attributes)
-    return Entity(table.entity, tuple(attributes))
+    return Entity(table.entity, tuple(attributes), key=tuple(table.key))
 
 
 def plan_ddl(table: SyncTable, entity: Entity) -> list[sql.Composed]:
@@ -42,6 +43,8 @@ def plan_ddl(table: SyncTable, entity: Entity) -> list[sql.Composed]:
     """
     cursor = raw_cursor()
     target = _adopted(table, entity)
+    if target.columns and entity.key != tuple(table.key):
+        _refuse_key(table, entity)
     columns = tables.columns_for(entity, target.columns, target.relation)
     check_widening(table, columns)
     return tables.plan(
@@ -49,6 +52,15 @@ def plan_ddl(table: SyncTable, entity: Entity) -> list[sql.Composed]:
         columns,
         tables.key_column(entity, columns),
         schema_exists=relations.schema_exists(cursor, target.schema),
+    )
+
+
+def _refuse_key(table: SyncTable, entity: Entity) -> NoReturn:
+    raise TargetError(
+        "key_changed",
+        f"The key of {table.entity} is {', '.join(entity.key) or 'Id'} now; "
+        f"{table.label} was made with {', '.join(table.key) or 'Id'}",
+        where=table.label,
     )
 
 

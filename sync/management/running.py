@@ -13,10 +13,11 @@ from fnmatch import fnmatchcase
 from django.db import connections
 from django.db.models import Sum
 
-from sync.engine.discovery import Poll, poll_once, source_of
+from sync.engine.discovery import Poll, poll_once
 from sync.engine.entities import selected_tables
 from sync.engine.load import LoadResult, sync_table
 from sync.engine.preview import preview
+from sync.engine.source import source_of
 from sync.errors import Cancelled, SourceError, SyncError, TargetError
 from sync.management.display import Display
 from sync.models import SyncConfig, SyncTable

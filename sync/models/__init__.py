@@ -6,7 +6,14 @@ Every write names its fields: several processes write to the same rows.
 from __future__ import annotations
 
 from sync.models.access import ApiToken, SetupDraft
-from sync.models.config import BadRowPolicy, EmptyText, NewTables, SyncConfig
+from sync.models.config import (
+    BadRowPolicy,
+    EmptyText,
+    MissingKeys,
+    NewTables,
+    SourceKind,
+    SyncConfig,
+)
 from sync.models.event import Event
 from sync.models.incident import Incident, Notice, Receiver
 from sync.models.partition import SyncPartition
@@ -16,7 +23,7 @@ from sync.models.progress import (
     ProgressQuerySet,
     retry_delay,
 )
-from sync.models.row import QuarantinedRow, Tombstone
+from sync.models.row import QuarantinedRow, Tombstone, path_of
 from sync.models.service import CLUSTER_DEAD_AFTER, Cluster, Heartbeat, Worker
 from sync.models.table import SyncTable
 from sync.models.text import clean
@@ -32,17 +39,20 @@ __all__ = [
     "Event",
     "Heartbeat",
     "Incident",
+    "MissingKeys",
     "NewTables",
     "Notice",
     "ProgressQuerySet",
     "QuarantinedRow",
     "Receiver",
     "SetupDraft",
+    "SourceKind",
     "SyncConfig",
     "SyncPartition",
     "SyncTable",
     "Tombstone",
     "Worker",
     "clean",
+    "path_of",
     "retry_delay",
 ]

@@ -21,6 +21,20 @@ from sync.models.text import clean
 LOOK_AGAIN = timedelta(minutes=10)
 
 
+class SourceKind(models.TextChoices):
+    """What the location holds."""
+
+    SYNAPSE_LINK = "synapse-link", "Synapse Link export"
+    CHANGE_FEED = "change-feed", "change feed of log files"
+
+
+class MissingKeys(models.TextChoices):
+    """What becomes of an update, in a change feed, of a row that is not there."""
+
+    IGNORE = "ignore"
+    INSERT = "insert"
+
+
 class BadRowPolicy(models.TextChoices):
     """What becomes of rows that cannot be applied."""
 
@@ -46,7 +60,12 @@ class SyncConfig(models.Model):
     """One export and the PostgreSQL schema that replicates it."""
 
     name = models.CharField(max_length=100, unique=True)
-    location = models.TextField(help_text="The directory that holds the export.")
+    kind = models.CharField(
+        max_length=20, choices=SourceKind, default=SourceKind.SYNAPSE_LINK
+    )
+    location = models.TextField(
+        help_text="The directory of the export or of the log files, or one log file."
+    )
     schema_name = models.CharField("schema", max_length=63, unique=True)
     include = ArrayField(
         models.TextField(),
@@ -63,7 +82,8 @@ class SyncConfig(models.Model):
     model_json = models.JSONField(
         null=True,
         blank=True,
-        help_text="An uploaded model.json, to choose tables before the first folder.",
+        help_text="What was uploaded: the tables of an export without a folder yet, or "
+        "the model.json of a change feed whose directory has none.",
     )
     bad_rows = models.CharField(
         max_length=10,
@@ -85,6 +105,13 @@ class SyncConfig(models.Model):
         choices=NewTables,
         default=NewTables.INCLUDE,
         help_text="Tables that appear later come along, or wait for a yes.",
+    )
+    missing_keys = models.CharField(
+        max_length=10,
+        choices=MissingKeys,
+        default=MissingKeys.IGNORE,
+        help_text="In a change feed, an update of a row that is not there is counted "
+        "and ignored, or makes a row of what it tells.",
     )
     max_delete_share = models.PositiveSmallIntegerField(
         default=50,

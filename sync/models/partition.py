@@ -13,7 +13,7 @@ from sync.sources.base import PartitionState
 
 
 class SyncPartition(models.Model):
-    """One change folder of an export, as it was found."""
+    """One change folder of an export, or log file of a change feed, as it was found."""
 
     class State(models.TextChoices):
         WAITING = PartitionState.WAITING.value
@@ -38,6 +38,13 @@ class SyncPartition(models.Model):
         default=list,
         blank=True,
         help_text="Tables that applied it long ago: their progress rows were pruned.",
+    )
+
+    extent = models.BigIntegerField(
+        default=0, help_text="Up to where a log file is known, in bytes."
+    )
+    mark = models.TextField(
+        blank=True, help_text="How the source knows a log file again."
     )
 
     class Meta:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
@@ -68,19 +69,40 @@ class ProgressQuerySet(models.QuerySet["DataSyncProgress"]):
             error_remedy="",
         )
 
-    def record_failure(self, error: SyncError) -> bool:
-        """Record a failed attempt unless the row is a success; say whether it was.
+    def grow(self, extent: int, size: int) -> int:
+        """Let rows of a file that grew wait for ``size`` bytes more, up to ``extent``.
 
-        Permanent errors are tried a few times before there is no next attempt.
+        What failed before keeps its failure.
         """
-        row = self.exclude(copy_status=DataSyncProgress.Status.SUCCESS).first()
+        applied = Q(copy_status=DataSyncProgress.Status.SUCCESS)
+        again = self.filter(applied).update(
+            copy_status=DataSyncProgress.Status.PENDING,
+            end_offset=extent,
+            bytes=size,
+            attempts=0,
+        )
+        if again:
+            return again
+        return self.exclude(applied).update(end_offset=extent, bytes=F("bytes") + size)
+
+    def record_failure(self, error: SyncError, end: int = 0) -> bool:
+        """Record a failed attempt unless it succeeded; say whether it failed.
+
+        ``end`` is where the load ended in a file that grows: the file may wait again,
+        for what came after it. Permanent errors are tried a few times before there is
+        no next attempt.
+        """
+        rows = self.exclude(copy_status=DataSyncProgress.Status.SUCCESS)
+        if end:
+            rows = rows.filter(applied_offset__lt=end)
+        row = rows.first()
         if row is None:
             return False
         enough = row.attempts >= ATTEMPTS_BEFORE_PARKING or error.needs_decision
         last = error.permanent and enough
         next_attempt_at = None if last else timezone.now() + retry_delay(row.attempts)
         return bool(
-            self.exclude(copy_status=DataSyncProgress.Status.SUCCESS).update(
+            rows.update(
                 copy_status=DataSyncProgress.Status.FAILURE,
                 finished_at=timezone.now(),
                 next_attempt_at=next_attempt_at,
@@ -118,7 +140,15 @@ class DataSyncProgress(models.Model):
     rows_unchanged = models.BigIntegerField(default=0)
     rows_rejected = models.BigIntegerField(default=0)
     rows_missing = models.BigIntegerField(default=0)
-    bytes = models.BigIntegerField(default=0)
+    bytes = models.BigIntegerField(
+        default=0, help_text="What its last load read, or the next one will."
+    )
+    applied_offset = models.BigIntegerField(
+        default=0, help_text="Up to where a log file is applied, in bytes."
+    )
+    end_offset = models.BigIntegerField(
+        default=0, help_text="Up to where a log file is to be applied; 0 for a folder."
+    )
     attempts = models.IntegerField(default=0)
     next_attempt_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -163,22 +193,36 @@ class DataSyncProgress(models.Model):
         """Whether an attempt was begun and neither succeeded nor failed."""
         return self.copy_status == self.Status.PENDING and self.attempts > 0
 
+    def counts(self) -> RowCounts:
+        """Return what its rows did so far."""
+        names = [field.name for field in fields(RowCounts)]
+        return RowCounts(**{name: getattr(self, f"rows_{name}") for name in names})
+
     def record_success(
-        self, counts: RowCounts, size: int, at: datetime | None = None
+        self,
+        counts: RowCounts,
+        size: int,
+        at: datetime | None = None,
+        *,
+        start: int = 0,
+        end: int = 0,
     ) -> None:
         """Record that the partition is applied; part of the load's transaction.
 
         What one load applied has one time ``at``, by which it is known to belong
-        together.
+        together. Of a file that grows it applied what lies from ``start`` to ``end``:
+        the counts of what was before it stay, and what came meanwhile still waits.
         """
-        self.copy_status = self.Status.SUCCESS
-        self.rows_inserted = counts.inserted
-        self.rows_updated = counts.updated
-        self.rows_deleted = counts.deleted
-        self.rows_unchanged = counts.unchanged
-        self.rows_rejected = counts.rejected
-        self.rows_missing = counts.missing
-        self.bytes = size
+        rows = DataSyncProgress.objects.select_for_update(no_key=True)
+        now = rows.only("end_offset", "bytes").get(pk=self.pk)
+        waits = now.end_offset > end
+        before = self.counts() if start else RowCounts()
+        for field in fields(RowCounts):
+            total = getattr(before, field.name) + getattr(counts, field.name)
+            setattr(self, f"rows_{field.name}", total)
+        self.copy_status = self.Status.PENDING if waits else self.Status.SUCCESS
+        self.applied_offset = end
+        self.bytes = max(now.bytes - size, 0) if waits else size
         self.finished_at = at or timezone.now()
         self.next_attempt_at = None
         self.error_code = self.error_message = ""
@@ -193,6 +237,7 @@ class DataSyncProgress(models.Model):
                 "rows_rejected",
                 "rows_missing",
                 "bytes",
+                "applied_offset",
                 "finished_at",
                 "next_attempt_at",
                 "error_code",
@@ -201,3 +246,5 @@ class DataSyncProgress(models.Model):
                 "error_remedy",
             ]
         )
+        if waits:  # that attempt is over; the next one begins anew
+            rows.filter(pk=self.pk).update(attempts=0)

@@ -76,7 +76,12 @@ class QuarantinedRow(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.partition}/{self.table.entity}/{self.file}, line {self.line}"
+        return f"{self.path}, line {self.line}"
+
+    @property
+    def path(self) -> str:
+        """Return the path of its file in the source; a log file is its partition."""
+        return path_of(self.partition, self.table.entity, self.file)
 
     @classmethod
     def room_in(cls, table: SyncTable) -> int | None:
@@ -85,3 +90,8 @@ class QuarantinedRow(models.Model):
             return None
         taken = cls.objects.filter(table=table, state=cls.State.OPEN).count()
         return max(0, table.config.max_bad_rows - taken)
+
+
+def path_of(partition: str, entity: str, file: str) -> str:
+    """Return the path in the source of a file with rows of a table."""
+    return partition if file == partition else f"{partition}/{entity}/{file}"

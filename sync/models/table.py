@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F
 from django.utils import timezone
@@ -38,6 +40,16 @@ class SyncTable(models.Model):
     )
     attributes = models.JSONField(
         default=list, help_text="Name and data type of the newest model's attributes."
+    )
+    key = ArrayField(
+        models.TextField(),
+        default=list,
+        blank=True,
+        help_text="The attributes that are its key; empty for the Id of an export.",
+    )
+    interleaved = models.BooleanField(
+        default=False,
+        help_text="Lines of a log file were applied after those of a later one.",
     )
     followed = models.BooleanField(
         default=True, help_text="Its partitions are recorded, to be applied."
@@ -149,6 +161,19 @@ class SyncTable(models.Model):
         if not given_up.exists():
             self._move_state(self.State.PARKED, self.State.ACTIVE)
 
+    def note_order(self, partitions: Sequence[str]) -> None:
+        """Remember if one of these files came before one that was applied earlier."""
+        if self.interleaved or not self.last_partition:
+            return
+        found = self.config.partitions.filter(
+            name__in=[*partitions, self.last_partition]
+        )
+        opened = dict(found.values_list("name", "opened_at"))
+        newest = opened.get(self.last_partition)
+        if newest and any(opened[name] < newest for name in partitions):
+            self.interleaved = True
+            self.save(update_fields=["interleaved"])
+
     def add_totals(self, **counts: float) -> None:
         """Add to the totals, by their names without ``_total``.
 
@@ -172,6 +197,7 @@ class SyncTable(models.Model):
         self.filled_from, self.last_partition = first, last
         self.refresh_reason = self.approved_partition = ""
         self.pruned_growth = 0
+        self.interleaved = False
         if self.forgotten_until is not None:
             # From there on all deletes are known again.
             begin = self.config.partitions.get(name=first).opened_at
@@ -183,6 +209,7 @@ class SyncTable(models.Model):
                 "refresh_reason",
                 "approved_partition",
                 "pruned_growth",
+                "interleaved",
                 "forgotten_until",
             ]
         )

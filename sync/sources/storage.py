@@ -35,11 +35,17 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a folder; ``size`` in bytes for a file, else 0."""
+    """One entry of a folder; ``size`` in bytes for a file, else 0.
+
+    ``identity`` stays with a file when it gets another name, "" where none is known.
+    ``modified`` is another number when somebody wrote to it, and no time to order by.
+    """
 
     name: str
     kind: Kind
     size: int = 0
+    identity: str = ""
+    modified: int = 0
 
 
 class Storage(Protocol):
@@ -141,10 +147,11 @@ def _entry(item: os.DirEntry[str]) -> Entry:
         return Entry(item.name, Kind.FOLDER)
     if item.is_file(follow_symlinks=False):
         try:
-            size = item.stat(follow_symlinks=False).st_size
+            found = item.stat(follow_symlinks=False)
         except FileNotFoundError:  # removed since it was listed
             return Entry(item.name, Kind.OTHER)
-        return Entry(item.name, Kind.FILE, size)
+        identity = f"{found.st_dev}:{found.st_ino}"
+        return Entry(item.name, Kind.FILE, found.st_size, identity, found.st_mtime_ns)
     return Entry(item.name, Kind.OTHER)
 
 

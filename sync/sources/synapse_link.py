@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,16 @@ from typing import BinaryIO
 
 from sync.errors import SourceError
 from sync.model_json import MAX_BYTES, Entity, Model, parse_model
-from sync.sources.base import Discovery, Listing, Partition, PartitionState, TableFile
+from sync.sources.base import (
+    WHOLE,
+    Discovery,
+    Form,
+    Listing,
+    Partition,
+    PartitionState,
+    Stretch,
+    TableFile,
+)
 from sync.sources.folder_models import MODEL, FolderModels, own_path
 from sync.sources.folder_names import folder_time, gone, logged_names
 from sync.sources.storage import Entry, Kind, Storage
@@ -58,6 +67,8 @@ class _Tables:
 
 class SynapseLink:
     """A ``Source`` over the change folders in a storage. Safe for threads."""
+
+    form = Form.ROWS
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -149,22 +160,29 @@ class SynapseLink:
         """Return the names of all change folders that are there now."""
         return frozenset(name for _, name in self._folders())
 
-    def known_times(self) -> frozenset[datetime]:
-        """Return the times of all change folders that are there or in Synapse.log.
+    def remembered(self, names: Collection[str]) -> frozenset[str]:
+        """Return the names of change folders that are there or in Synapse.log.
 
-        Raises ``SourceError`` when that cannot be said for sure.
+        A time has several spellings, which count as one. Raises ``SourceError`` when
+        that cannot be said for sure.
         """
         self.marker()  # without it, the place is not the export
         times = {moment for moment, _ in self._folders()}
         data = self._storage.read(LOG, LOG_BYTES + 1)
-        logged = map(folder_time, logged_names(data or b"", LOG_BYTES))
-        return frozenset(times.union(moment for moment in logged if moment))
+        times.update(
+            moment
+            for name in logged_names(data or b"", LOG_BYTES)
+            if (moment := folder_time(name))
+        )
+        return frozenset(name for name in names if folder_time(name) in times)
 
     def entity(self, partition: str, table: str) -> Entity:
         """Return the table's entity of the folder's model.json, or of its own model."""
         return self._models.describe(partition, table).entity
 
-    def files(self, partition: str, table: str) -> tuple[TableFile, ...]:
+    def files(
+        self, partition: str, table: str, stretch: Stretch = WHOLE
+    ) -> tuple[TableFile, ...]:
         """List the table's files in the folder; refuse when a listed one is gone.
 
         When no model describes the table, no file is missed.
@@ -198,6 +216,14 @@ class SynapseLink:
         """Open a file for reading; unbuffered bytes."""
         with self._storage.open(file.path) as stream:
             yield stream
+
+    def release(self, applied: Mapping[str, int]) -> None:
+        """Do nothing: the files themselves are read."""
+
+    def model(self) -> Model | None:
+        """Return the export's newest model; refuse a place that is no export."""
+        self.marker()
+        return self.root_model()
 
     def root_model(self) -> Model | None:
         """Return the export's newest model, None when there is none to read yet."""

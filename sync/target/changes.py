@@ -11,12 +11,9 @@ from functools import cached_property
 from psycopg import Cursor, sql
 
 from sync.target.staging import PARTITION, RELATION, Staging
-from sync.target.tables import Column, Table
-from sync.target.types import TIMESTAMP
+from sync.target.tables import Table
 
 WINNERS = sql.Identifier("pg_temp", "dvsync_winners")
-# PostgreSQL rounds 9999-12-31T23:59:59.9999999 up to a year that clients refuse.
-LAST_MOMENT = sql.SQL("timestamptz '9999-12-31 23:59:59.999999+00'")
 
 
 @dataclass(frozen=True)
@@ -163,7 +160,7 @@ class Changes:
         index = self._system.sink
         if index is None:
             return sql.SQL("'-infinity'::timestamptz")
-        return sql.SQL("coalesce({}, '-infinity')").format(self.value(index))
+        return sql.SQL("coalesce({}, '-infinity')").format(self._staging.value(index))
 
     def live_version(self) -> sql.Composable:
         """Return the version of a stored row, -1 when it has none."""
@@ -207,14 +204,4 @@ class Changes:
             """,
             changes=self.every,
             live_version=self.live_version(),
-        )
-
-    def value(self, index: int) -> sql.Composed:
-        """Return the value to store for a staged column."""
-        column: Column = self._staging.columns[index]
-        value = self._staged(index)
-        if column.type != TIMESTAMP:
-            return value
-        return sql.SQL("CASE WHEN {v} > {last} THEN {last} ELSE {v} END").format(
-            v=value, last=LAST_MOMENT
         )

@@ -7,7 +7,7 @@ the same rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from psycopg import Cursor, sql
 
@@ -34,6 +34,55 @@ class RowCounts:
     unchanged: int = 0
     rejected: int = 0
     missing: int = 0
+
+    def add(self, other: RowCounts) -> None:
+        """Add the counts of others."""
+        for name in _NAMES:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def subtract(self, other: RowCounts) -> None:
+        """Take away the counts of others."""
+        for name in _NAMES:
+            setattr(self, name, getattr(self, name) - getattr(other, name))
+
+    def complete(self, read: int) -> None:
+        """Count as unchanged what of the rows read did nothing else."""
+        self.unchanged = read - self.inserted - self.updated - self.deleted
+
+
+_NAMES = tuple(field.name for field in fields(RowCounts))
+
+
+def counted(
+    cursor: Cursor[tuple[object, ...]], counts: dict[int, RowCounts]
+) -> set[int]:
+    """Put rows of partition, action and number into the counts.
+
+    Return the partitions that have updates.
+    """
+    updating = set()
+    for found, action, number in cursor.fetchall():
+        partition = int(str(found))
+        if action == "update":
+            updating.add(partition)
+        else:
+            setattr(counts[partition], _COUNTS[str(action)], int(str(number)))
+    return updating
+
+
+def do(
+    cursor: Cursor[tuple[object, ...]],
+    verb: str,
+    statement: sql.Composed,
+    expected: int,
+) -> None:
+    """Run a statement that must change so many rows; else raise ``TargetError``."""
+    cursor.execute(statement)
+    if cursor.rowcount != expected:
+        raise TargetError(
+            "target_altered",
+            f"The table let {cursor.rowcount} of {expected} rows {verb}",
+        )
 
 
 class Merge:
@@ -76,12 +125,8 @@ class Merge:
             "SELECT partition, action, count(*) FROM {winners} "
             "WHERE action IS NOT NULL GROUP BY partition, action"
         )
-        for found, action, number in self._cursor.fetchall():
-            partition = int(str(found))
-            if action == "update":  # whether it changes anything is not known yet
-                self._updating.add(partition)
-            else:
-                setattr(counts[partition], _COUNTS[str(action)], int(str(number)))
+        # Whether an update changes anything is not known yet.
+        self._updating = counted(self._cursor, counts)
         return counts
 
     def apply(self, counts: dict[int, RowCounts], rows: dict[int, int]) -> None:
@@ -89,19 +134,20 @@ class Merge:
 
         Raises ``TargetError`` when the target did not take what it was given.
         """
-        self._do("delete", self._delete(), sum(c.deleted for c in counts.values()))
+        deleted = sum(count.deleted for count in counts.values())
+        do(self._cursor, "delete", self._delete(), deleted)
         faultpoints.reach("rows_deleted")
         for partition, number in self._update():
             counts[partition].updated = number
         faultpoints.reach("rows_updated")
-        self._do("insert", self._insert(), sum(c.inserted for c in counts.values()))
+        inserted = sum(count.inserted for count in counts.values())
+        do(self._cursor, "insert", self._insert(), inserted)
         faultpoints.reach("rows_inserted")
         self._remember_deletes()
         self._forget_deletes()
         faultpoints.reach("tombstones_written")
         for partition, read in rows.items():
-            count = counts[partition]
-            count.unchanged = read - count.inserted - count.updated - count.deleted
+            counts[partition].complete(read)
 
     def gone_back(self, rows: dict[int, int], fewest: dict[int, int]) -> int | None:
         """Return a partition all of whose upserts of stored keys are older than stored.
@@ -139,14 +185,6 @@ class Merge:
         """Give the space of the winners back now; for a transaction that goes on."""
         self._changes.execute("TRUNCATE {winners}")
         self._changes.execute("DROP TABLE {winners}")
-
-    def _do(self, verb: str, statement: sql.Composed, expected: int) -> None:
-        self._cursor.execute(statement)
-        if self._cursor.rowcount != expected:
-            raise TargetError(
-                "target_altered",
-                f"The table let {self._cursor.rowcount} of {expected} rows {verb}",
-            )
 
     # Which change wins.
 
@@ -219,12 +257,12 @@ class Merge:
             assignments=sql.SQL(", ").join(
                 sql.SQL("{} = {}").format(
                     sql.Identifier(self._staging.columns[index].name),
-                    self._changes.value(index),
+                    self._staging.value(index),
                 )
                 for index in others
             ),
             live=sql.SQL(", ").join(self._changes.live(index) for index in others),
-            staged=sql.SQL(", ").join(self._changes.value(index) for index in others),
+            staged=sql.SQL(", ").join(self._staging.value(index) for index in others),
         )
         self._cursor.execute(statement)
         return [(int(str(p)), int(str(n))) for p, n in self._cursor]
@@ -241,7 +279,7 @@ class Merge:
                 sql.Identifier(column.name) for column in self._staging.columns
             ),
             values=sql.SQL(", ").join(
-                self._changes.value(index)
+                self._staging.value(index)
                 for index in range(len(self._staging.columns))
             ),
         )

@@ -15,11 +15,13 @@ import psycopg
 from psycopg import Cursor, sql
 
 from sync.target.tables import Column
-from sync.target.types import SQL_TYPES, TEXT
+from sync.target.types import SQL_TYPES, TEXT, TIMESTAMP
 
 NAME = "dvsync_staging"
 RELATION = sql.Identifier("pg_temp", NAME)
 PARTITION = sql.Identifier("partition")
+# PostgreSQL rounds 9999-12-31T23:59:59.9999999 up to a year that clients refuse.
+LAST_MOMENT = sql.SQL("timestamptz '9999-12-31 23:59:59.999999+00'")
 
 # "COPY dvsync_staging, line 7, column c3: ..." in any language of the server.
 _CONTEXT = re.compile(rf"{NAME}\D*(\d+)(?:\D*?\bc(\d+)\b)?")
@@ -77,17 +79,31 @@ class Staging:
 
     def create(self) -> None:
         """Create the table, empty; it goes away with the transaction."""
-        definitions = [
-            sql.SQL("{} {}").format(self.column(index), SQL_TYPES[column.type])
-            for index, column in enumerate(self.columns)
-        ]
-        definitions[self.key] = definitions[self.key] + sql.SQL(" NOT NULL")
+        definitions = self.definitions()
         if self.partitioned:
             definitions.append(sql.SQL("{} integer").format(PARTITION))
         self._cursor.execute(
             sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP").format(
                 sql.Identifier(NAME), sql.SQL(", ").join(definitions)
             )
+        )
+
+    def definitions(self) -> list[sql.Composable]:
+        """Return the columns of the table and their types."""
+        definitions: list[sql.Composable] = [
+            sql.SQL("{} {}").format(self.column(index), SQL_TYPES[column.type])
+            for index, column in enumerate(self.columns)
+        ]
+        definitions[self.key] = definitions[self.key] + sql.SQL(" NOT NULL")
+        return definitions
+
+    def value(self, index: int) -> sql.Composed:
+        """Return the value to store for a column of the staging table ``s``."""
+        value = sql.SQL("s.{}").format(self.column(index))
+        if self.columns[index].type != TIMESTAMP:
+            return value
+        return sql.SQL("CASE WHEN {v} > {last} THEN {last} ELSE {v} END").format(
+            v=value, last=LAST_MOMENT
         )
 
     def drop(self) -> None:
@@ -115,8 +131,12 @@ class Staging:
         Raises ``CopyRefusedError`` when PostgreSQL does not accept a row; the
         transaction then goes on from the last savepoint only.
         """
+        return self.run_copy(self._copy_statement(width), blocks)
+
+    def run_copy(self, statement: sql.Composed, blocks: Iterable[bytes]) -> int:
+        """Copy what a statement of COPY reads; return the rows."""
         try:
-            with self._cursor.copy(self._copy_statement(width)) as copy:
+            with self._cursor.copy(statement) as copy:
                 for block in blocks:
                     copy.write(block)
         except _ROW_ERRORS as error:

@@ -1,0 +1,42 @@
+"""The source that reads the location of a sync."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from django.conf import settings
+
+from sync.model_json import Model, parse_model
+from sync.models import SourceKind, SyncConfig
+from sync.sources.base import Source
+from sync.sources.change_feed import ChangeFeed
+from sync.sources.storage import Directory
+from sync.sources.synapse_link import SynapseLink
+
+
+def source_of(config: SyncConfig) -> Source:
+    """Return the source that reads a config's location."""
+    if config.kind == SourceKind.CHANGE_FEED:
+        return change_feed(config.location, _uploaded(config))
+    return SynapseLink(Directory(config.location))
+
+
+def change_feed(location: str, uploaded: Model | None = None) -> ChangeFeed:
+    """Return the change feed of a directory or of one log file.
+
+    Its spool files are in the data directory.
+    """
+    path = Path(location)
+    only = "" if path.is_dir() else path.name
+    digest = hashlib.sha256(location.encode(errors="surrogateescape")).hexdigest()
+    spool = settings.DATA_DIR / "spool" / digest[:16]
+    folder = Directory(path.parent if only else path)
+    return ChangeFeed(folder, spool, only=only, uploaded=uploaded)
+
+
+def _uploaded(config: SyncConfig) -> Model | None:
+    if config.model_json is None:
+        return None
+    return parse_model(json.dumps(config.model_json).encode())

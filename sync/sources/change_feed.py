@@ -1,0 +1,475 @@
+"""A change feed: log files whose lines each tell one change of one row.
+
+A file is a partition. It may grow; what is new in it are its whole lines after the
+place up to which it was known. Files are told apart by identity and by how they
+begin, because names move on when logs are rotated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+from sync.errors import SourceError
+from sync.model_json import MAX_BYTES, Entity, Model, parse_model
+from sync.sources.base import (
+    WHOLE,
+    Discovery,
+    Form,
+    Listing,
+    Partition,
+    PartitionState,
+    Renamed,
+    Stretch,
+    TableFile,
+)
+from sync.sources.folder_models import MODEL
+from sync.sources.spool import BLOCK, Segment, Spool
+from sync.sources.storage import Directory, Entry, Kind, Storage
+
+SUFFIX = ".log"
+# One pass reads so much, so that a look can end between two.
+SEGMENT_BYTES = 64 * 1024 * 1024
+HEAD_BYTES = 4096
+BROKEN = "line_malformed"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What is remembered of a log file: how to know it again, and how far it is known.
+
+    ``key`` names its spool. ``gone`` says that its content is nowhere any more.
+    """
+
+    key: str
+    identity: str
+    head: str
+    head_bytes: int
+    end: int = 0
+    lines: int = 0
+    modified: int = 0
+    gone: bool = False
+
+    def text(self) -> str:
+        """Return it as text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, text: str) -> Mark:
+        """Return the mark of a text that ``text`` made."""
+        return cls(**json.loads(text))
+
+
+class ChangeFeed:
+    """A ``Source`` over the log files of a folder, or one file. Safe for threads.
+
+    ``only`` is the name of the file if it is one. ``uploaded`` is the model that is
+    used while the folder has none. Spool files are written below ``spool``.
+    """
+
+    form = Form.CHANGES
+
+    def __init__(
+        self,
+        storage: Storage,
+        spool: Path,
+        *,
+        only: str = "",
+        uploaded: Model | None = None,
+    ) -> None:
+        self._storage = storage
+        self._root = spool
+        self._only = only
+        self._uploaded = uploaded
+        self._known_model: tuple[bytes, Model] | None = None
+
+    def model(self) -> Model | None:
+        """Return the folder's model.json, else the uploaded one.
+
+        Raises ``SourceError`` with ``not_an_export`` where there is no log file.
+        """
+        model = self._model()
+        if not any(self._is_log(entry.name) for entry in self._entries().values()):
+            raise SourceError(
+                "not_an_export",
+                f"There is no {self._only or '*' + SUFFIX} in the location",
+                where=self._only,
+                remedy="Give the directory that holds the log files, or one of them.",
+            )
+        return model
+
+    def listing(self) -> Listing:
+        """List the log files, with their sizes."""
+        logs = self._logs()
+        state = hashlib.sha256(self._model_bytes() or b"")
+        for entry in self._entries().values():
+            told = (entry.name, entry.size, entry.identity, entry.modified)
+            state.update(repr(told).encode())
+        now = datetime.now(UTC)
+        newest = logs[-1].name if logs else ""
+        names = tuple((now, entry.name) for entry in logs)
+        return Listing(newest, now, names, state.hexdigest())
+
+    def discover(
+        self,
+        known: Mapping[str, str],
+        listing: Listing | None = None,
+        seconds: float = math.inf,
+        files: float = math.inf,
+    ) -> Discovery:
+        """Look for new log files and for whole lines that are new in known ones.
+
+        After a line of which nobody can say to which table it belongs nothing later is
+        taken: it may be of any table.
+        """
+        entries = self._entries()
+        marks = {name: Mark.read(mark) for name, mark in known.items() if mark}
+        follower = _Follower(self._storage, entries, marks)
+        renamed = follower.follow(self._is_log)
+        marks = follower.marks
+        look = _Look(time.monotonic() + seconds)
+        # Those that are known already first: what they have is older.
+        names = [name for name in sorted(entries) if name in marks]
+        names += [
+            name for name in sorted(entries) if name not in marks and self._is_log(name)
+        ]
+        for name in names:
+            if look.over:
+                break
+            self._look_into(look, entries[name], marks.get(name))
+        present = {name for name in names if name in entries}
+        spooled = (n for n, m in marks.items() if Spool(self._root, m.key).is_there)
+        return Discovery(
+            listing.marker if listing else max(present, default=""),
+            tuple(look.found),
+            look.problem,
+            frozenset(present.union(spooled)),
+            cut_short=look.cut_short,
+            renamed=renamed,
+        )
+
+    def present(self) -> frozenset[str]:
+        """Return the names of the log files that are there now."""
+        return frozenset(self._entries())
+
+    def remembered(self, names: Collection[str]) -> frozenset[str]:
+        """Return those of the names that are there."""
+        return self.present().intersection(names)
+
+    def entity(self, partition: str, table: str) -> Entity:
+        """Return the table's entity of the newest model, with its key declared."""
+        model = self._model()
+        if model is None:
+            raise SourceError("entity_missing", f"There is no {MODEL} yet", where=MODEL)
+        entity = model.entity(table)
+        if entity is None:
+            raise SourceError(
+                "entity_missing",
+                f"{MODEL} does not describe {table}",
+                where=f"{partition}, {table}",
+                remedy="Describe the table in model.json, then retry.",
+            )
+        return _keyed(entity)
+
+    def files(
+        self, partition: str, table: str, stretch: Stretch = WHOLE
+    ) -> tuple[TableFile, ...]:
+        """Return the table's spool files of a stretch; absent ones are made again."""
+        mark = Mark.read(stretch.mark)
+        spool = Spool(self._root, mark.key)
+        if stretch.anew:
+            spool.drop()
+        found: list[TableFile] = []
+        at = stretch.start
+        while at < stretch.end:
+            segment = self._segment(partition, mark, at, stretch.end)
+            if segment.end <= at:
+                raise SourceError(
+                    "file_changed",
+                    f"{partition} no longer has whole lines from byte {at} to "
+                    f"{stretch.end}",
+                    where=partition,
+                )
+            found += spool.files(segment, table)
+            at = segment.end
+            # The next segment is counted from here.
+            mark = replace(mark, end=at, lines=segment.first_line + segment.lines)
+        return tuple(found)
+
+    @contextmanager
+    def open(self, file: TableFile) -> Iterator[BinaryIO]:
+        """Open a spool file for reading; unbuffered bytes."""
+        with Directory(self._root).open(file.path) as stream:
+            yield stream
+
+    def release(self, applied: Mapping[str, int]) -> None:
+        """Remove the spool files up to these offsets."""
+        for mark, offset in applied.items():
+            Spool(self._root, Mark.read(mark).key).release(offset)
+
+    def _look_into(self, look: _Look, entry: Entry, mark: Mark | None) -> None:
+        """Read what is new in a file, pass by pass, until time is up."""
+        mark = mark or self._first_mark(entry)
+        gathered: dict[str, int] = {}
+        start = mark.end
+        while mark.end < entry.size and not look.over:
+            end = min(entry.size, mark.end + SEGMENT_BYTES)
+            segment = self._segment(entry.name, mark, mark.end, end)
+            for table, size in segment.tables.items():
+                gathered[table] = gathered.get(table, 0) + size
+            moved = segment.end > mark.end
+            mark = replace(
+                mark, end=segment.end, lines=segment.first_line + segment.lines
+            )
+            if segment.broken:
+                look.problem = _broken(entry.name, segment.broken)
+            if not moved:
+                break
+            look.is_over()
+        if mark.end > start:
+            mark = replace(self._longer_head(entry, mark), modified=entry.modified)
+            look.add(entry.name, gathered, start, mark, self._model())
+
+    def _segment(self, name: str, mark: Mark, start: int, end: int) -> Segment:
+        """Return the segment from ``start``, made again where it is absent."""
+        segment = Spool(self._root, mark.key).find(start, end)
+        if segment is None:
+            end = min(end, start + SEGMENT_BYTES)
+            lines = self._lines_before(name, mark, start)
+            segment = self._pass(name, mark, start, end, lines)
+        return segment
+
+    def _pass(self, name: str, mark: Mark, start: int, end: int, lines: int) -> Segment:
+        model = self._model()
+        known = [entity.name for entity in model.entities] if model else []
+        spool = Spool(self._root, mark.key)
+        try:
+            with self._storage.open(name) as stream:
+                if _digest(stream, mark.head_bytes) != mark.head:
+                    raise SourceError(
+                        "file_changed", f"{name} is another file now", where=name
+                    )
+                return spool.make(stream, start, end, lines, known)
+        except OSError as error:
+            raise SourceError(
+                "file_unreadable",
+                f"{name} cannot be sorted by table: {error.strerror}",
+                where=name,
+            ) from error
+
+    def _first_mark(self, entry: Entry) -> Mark:
+        """Return the mark of a new file."""
+        head_bytes = min(entry.size, HEAD_BYTES)
+        with self._storage.open(entry.name) as stream:
+            head = _digest(stream, head_bytes)
+            stream.seek(0)
+            first = stream.read(HEAD_BYTES).partition(b"\n")[0]
+        key = hashlib.sha256(f"{entry.name}\0{entry.identity}\0".encode() + first)
+        return Mark(key.hexdigest()[:32], entry.identity, head, head_bytes)
+
+    def _longer_head(self, entry: Entry, mark: Mark) -> Mark:
+        """Remember more of how the file begins, up to a limit."""
+        head_bytes = min(mark.end, HEAD_BYTES)
+        if head_bytes <= mark.head_bytes and entry.identity == mark.identity:
+            return mark
+        head_bytes = max(head_bytes, mark.head_bytes)
+        with self._storage.open(entry.name) as stream:
+            head = _digest(stream, head_bytes)
+        return replace(mark, head=head, head_bytes=head_bytes, identity=entry.identity)
+
+    def _lines_before(self, name: str, mark: Mark, offset: int) -> int:
+        if offset == 0:
+            return 0
+        if offset == mark.end:
+            return mark.lines
+        count = 0
+        with self._storage.open(name) as stream:
+            while offset > 0 and (block := stream.read(min(BLOCK, offset))):
+                count += block.count(b"\n")
+                offset -= len(block)
+        return count
+
+    def _model(self) -> Model | None:
+        data = self._model_bytes()
+        if not data:
+            return self._uploaded
+        known = self._known_model
+        if known is None or known[0] != data:
+            known = self._known_model = (data, parse_model(data))
+        return known[1]
+
+    def _model_bytes(self) -> bytes | None:
+        return self._storage.read(MODEL, MAX_BYTES + 1)
+
+    def _entries(self) -> dict[str, Entry]:
+        """Return the files of the folder by name, or the one file alone."""
+        found = {}
+        for entry in self._storage.entries():
+            if self._only and entry.name != self._only:
+                continue
+            if entry.kind is Kind.LINK and self._is_log(entry.name):
+                raise SourceError(
+                    "unsafe_path",
+                    f"{entry.name} is a symbolic link",
+                    where=entry.name,
+                )
+            if entry.kind is Kind.FILE and not entry.name.startswith("."):
+                found[entry.name] = entry
+        return found
+
+    def _is_log(self, name: str) -> bool:
+        return bool(self._only) or name.lower().endswith(SUFFIX)
+
+    def _logs(self) -> list[Entry]:
+        entries = self._entries()
+        return [entries[name] for name in sorted(entries) if self._is_log(name)]
+
+
+class _Look:
+    """What one look has found so far, and whether its time is up."""
+
+    def __init__(self, end: float) -> None:
+        self._end = end
+        self.found: list[Partition] = []
+        self.problem: SourceError | None = None
+        self.cut_short = False
+
+    @property
+    def over(self) -> bool:
+        return self.problem is not None or self.cut_short
+
+    def is_over(self) -> None:
+        """Let the look end here when its time is up."""
+        self.cut_short = self.cut_short or time.monotonic() > self._end
+
+    def add(
+        self,
+        name: str,
+        sizes: dict[str, int],
+        since: int,
+        mark: Mark,
+        model: Model | None,
+    ) -> None:
+        # A moment later each, so that they stay in the order in which they were read.
+        now = datetime.now(UTC) + timedelta(microseconds=len(self.found))
+        self.found.append(
+            Partition(
+                name,
+                now,
+                now,
+                PartitionState.READY,
+                files={t: (TableFile(name, size),) for t, size in sizes.items()},
+                model=model and replace(model, entities=_all_keyed(model)),
+                extent=mark.end,
+                since=since,
+                mark=mark.text(),
+            )
+        )
+
+
+class _Follower:
+    """Finds the known files again, whatever they are called now."""
+
+    def __init__(
+        self, storage: Storage, entries: Mapping[str, Entry], marks: dict[str, Mark]
+    ) -> None:
+        self._storage = storage
+        self._entries = entries
+        self._by_identity = {e.identity: e for e in entries.values() if e.identity}
+        self.marks = marks
+
+    def follow(self, is_log: Callable[[str], bool]) -> tuple[Renamed, ...]:
+        """Return the known files that have another name now; ``marks`` has it too."""
+        renamed = []
+        lost = [
+            name
+            for name, mark in self.marks.items()
+            if not mark.gone and not self._is_same(self._entries.get(name), mark)
+        ]
+        for name in lost:
+            mark = self.marks.pop(name)
+            entry = self._elsewhere(mark, is_log)
+            if entry is not None:
+                mark = replace(mark, identity=entry.identity)
+                self.marks[entry.name] = mark
+                reason = f"{name} is called {entry.name} now"
+                renamed.append(Renamed(name, entry.name, mark.text(), reason))
+            elif name in self._entries:
+                mark = replace(mark, gone=True)
+                new = self._free_name(name)
+                self.marks[new] = mark
+                renamed.append(Renamed(name, new, mark.text(), self._why(name, mark)))
+            else:
+                self.marks[name] = mark
+        # Away from a name first: another file may have it by now.
+        taken = {item.old for item in renamed}
+        return tuple(sorted(renamed, key=lambda item: item.new in taken))
+
+    def _is_same(self, entry: Entry | None, mark: Mark) -> bool:
+        if entry is None or entry.size < max(mark.end, mark.head_bytes):
+            return False
+        unchanged = (mark.end, mark.identity, mark.modified)
+        if (entry.size, entry.identity, entry.modified) == unchanged:
+            return True
+        with self._storage.open(entry.name) as stream:
+            return _digest(stream, mark.head_bytes) == mark.head
+
+    def _elsewhere(self, mark: Mark, is_log: Callable[[str], bool]) -> Entry | None:
+        by_identity = self._by_identity.get(mark.identity)
+        others = [e for n, e in sorted(self._entries.items()) if is_log(n)]
+        for entry in [by_identity, *others]:
+            if entry and entry.name not in self.marks and self._is_same(entry, mark):
+                return entry
+        return None
+
+    def _free_name(self, name: str) -> str:
+        number = 1
+        while f"{name}#{number}" in self.marks or f"{name}#{number}" in self._entries:
+            number += 1
+        return f"{name}#{number}"
+
+    def _why(self, name: str, mark: Mark) -> str:
+        size = self._entries[name].size
+        if size < mark.end:
+            return (
+                f"{name} was cut from {mark.end} bytes or more to {size}; it is read "
+                "from its beginning"
+            )
+        return f"{name} begins otherwise now: it is another file, read anew"
+
+
+def _all_keyed(model: Model) -> tuple[Entity, ...]:
+    return tuple(map(_keyed, model.entities))
+
+
+def _keyed(entity: Entity) -> Entity:
+    """Return the entity with its key declared; in the first dialect it is ``Id``."""
+    if entity.key:
+        return entity
+    key = (entity.attributes[position].name for position in entity.key_positions)
+    return replace(entity, key=tuple(key))
+
+
+def _digest(stream: BinaryIO, length: int) -> str:
+    stream.seek(0)
+    digest = hashlib.sha256()
+    while length > 0 and (block := stream.read(length)):
+        digest.update(block)
+        length -= len(block)
+    return digest.hexdigest()
+
+
+def _broken(name: str, line: int) -> SourceError:
+    return SourceError(
+        BROKEN,
+        f"{name}, line {line} does not say to which table it belongs",
+        where=f"{name}, line {line}",
+    )
