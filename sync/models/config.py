@@ -61,7 +61,10 @@ class SyncConfig(models.Model):
 
     name = models.CharField(max_length=100, unique=True)
     kind = models.CharField(
-        max_length=20, choices=SourceKind, default=SourceKind.SYNAPSE_LINK
+        max_length=20,
+        choices=SourceKind,
+        default=SourceKind.SYNAPSE_LINK,
+        db_default=SourceKind.SYNAPSE_LINK.value,
     )
     location = models.TextField(
         help_text="The directory of the export or of the log files, or one log file."
@@ -110,6 +113,7 @@ class SyncConfig(models.Model):
         max_length=10,
         choices=MissingKeys,
         default=MissingKeys.IGNORE,
+        db_default=MissingKeys.IGNORE.value,
         help_text="In a change feed, an update of a row that is not there is counted "
         "and ignored, or makes a row of what it tells.",
     )

@@ -41,10 +41,10 @@ class SyncPartition(models.Model):
     )
 
     extent = models.BigIntegerField(
-        default=0, help_text="Up to where a log file is known, in bytes."
+        default=0, db_default=0, help_text="Up to where a log file is known, in bytes."
     )
     mark = models.TextField(
-        blank=True, help_text="How the source knows a log file again."
+        blank=True, db_default="", help_text="How the source knows a log file again."
     )
 
     class Meta:

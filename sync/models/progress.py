@@ -143,11 +143,16 @@ class DataSyncProgress(models.Model):
     bytes = models.BigIntegerField(
         default=0, help_text="What its last load read, or the next one will."
     )
+    # The defaults of the database serve workers that are not upgraded yet.
     applied_offset = models.BigIntegerField(
-        default=0, help_text="Up to where a log file is applied, in bytes."
+        default=0,
+        db_default=0,
+        help_text="Up to where a log file is applied, in bytes.",
     )
     end_offset = models.BigIntegerField(
-        default=0, help_text="Up to where a log file is to be applied; 0 for a folder."
+        default=0,
+        db_default=0,
+        help_text="Up to where a log file is to be applied; 0 for a folder.",
     )
     attempts = models.IntegerField(default=0)
     next_attempt_at = models.DateTimeField(null=True, blank=True)
@@ -213,16 +218,18 @@ class DataSyncProgress(models.Model):
         together. Of a file that grows it applied what lies from ``start`` to ``end``:
         the counts of what was before it stay, and what came meanwhile still waits.
         """
-        rows = DataSyncProgress.objects.select_for_update(no_key=True)
-        now = rows.only("end_offset", "bytes").get(pk=self.pk)
-        waits = now.end_offset > end
+        waits = 0
+        if end:  # locked, so that it does not grow meanwhile
+            rows = DataSyncProgress.objects.select_for_update(no_key=True)
+            now = rows.get(pk=self.pk)
+            waits = max(now.bytes - size, 1) if now.end_offset > end else 0
         before = self.counts() if start else RowCounts()
         for field in fields(RowCounts):
             total = getattr(before, field.name) + getattr(counts, field.name)
             setattr(self, f"rows_{field.name}", total)
         self.copy_status = self.Status.PENDING if waits else self.Status.SUCCESS
         self.applied_offset = end
-        self.bytes = max(now.bytes - size, 0) if waits else size
+        self.bytes = waits or size
         self.finished_at = at or timezone.now()
         self.next_attempt_at = None
         self.error_code = self.error_message = ""
@@ -247,4 +254,4 @@ class DataSyncProgress(models.Model):
             ]
         )
         if waits:  # that attempt is over; the next one begins anew
-            rows.filter(pk=self.pk).update(attempts=0)
+            DataSyncProgress.objects.filter(pk=self.pk).update(attempts=0)

@@ -44,11 +44,13 @@ class SyncTable(models.Model):
     key = ArrayField(
         models.TextField(),
         default=list,
+        db_default=[],
         blank=True,
         help_text="The attributes that are its key; empty for the Id of an export.",
     )
     interleaved = models.BooleanField(
         default=False,
+        db_default=False,
         help_text="Lines of a log file were applied after those of a later one.",
     )
     followed = models.BooleanField(

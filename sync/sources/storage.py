@@ -13,7 +13,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import BinaryIO, NoReturn, Protocol
@@ -44,8 +44,8 @@ class Entry:
     name: str
     kind: Kind
     size: int = 0
-    identity: str = ""
-    modified: int = 0
+    identity: str = field(default="", compare=False)
+    modified: int = field(default=0, compare=False)
 
 
 class Storage(Protocol):

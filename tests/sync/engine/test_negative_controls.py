@@ -452,8 +452,8 @@ def test_a_secret_in_a_text_or_in_the_ledger_is_found(sound: Export) -> None:
 def test_a_failure_that_is_called_a_success_is_found(sound: Export) -> None:
     record_failure = ProgressQuerySet.record_failure
 
-    def falsely(self: ProgressQuerySet, error: Any) -> bool:
-        recorded = record_failure(self, error)
+    def falsely(self: ProgressQuerySet, *arguments: Any) -> bool:
+        recorded = record_failure(self, *arguments)
         self.filter(copy_status=2).update(
             copy_status=1, error_code="", error_message=""
         )
