@@ -177,11 +177,12 @@ class _Pass:
             for line in lines:
                 if not self._take(segment, line, len(line) + 1):
                     return self._finish(segment)
+                segment.lines += 1
             if len(rest) > MAX_LINE:
                 segment.broken = segment.first_line + segment.lines + 1
                 return self._finish(segment)
         # A last line may have no line end. A JSON object that is closed is whole: what
-        # comes later can only be the line end.
+        # comes later can only be the line end, with which the line is counted.
         if rest.strip() and is_whole(rest):
             self._take(segment, rest, len(rest))
         return self._finish(segment)
@@ -203,7 +204,6 @@ class _Pass:
             self._size += len(record)
             if self._size > GATHERED:
                 self._write(segment)
-        segment.lines += 1
         segment.end += length
         return True
 
