@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sync.errors import TargetError
 from sync.model_json import DATA_TYPES, Entity, Model, type_key
-from sync.target.tables import IS_DELETE, KEY, VERSION, choose_name, columns_for
+from sync.target.tables import IS_DELETE, VERSION, choose_name, columns_for
 from sync.target.types import sql_type
 
 # What a value takes of a row at the most: those of any length are stored out of line,
@@ -75,11 +75,11 @@ def column_outlines(entity: Entity) -> list[ColumnOutline]:
         names = {c.attribute: c.name for c in columns_for(entity, ())}
     except TargetError:
         names = {}
-    roles = {
-        entity.position(KEY): "key",
-        entity.position(VERSION): "orders the changes",
-        entity.position(IS_DELETE): "marks deletes",
-    }
+    roles: dict[int | None, str] = {}
+    if not entity.key:
+        roles[entity.position(VERSION)] = "orders the changes"
+        roles[entity.position(IS_DELETE)] = "marks deletes"
+    roles |= dict.fromkeys(entity.key_positions, "key")
     return [
         ColumnOutline(
             attribute.name,
@@ -109,7 +109,6 @@ def _notes(attribute: str, data_type: str, name: str, role: str) -> Iterator[str
 
 
 def _table(entity: Entity, name: str, *, twins: int) -> TableOutline:
-    key = entity.position(KEY)
     types = [sql_type(attribute.data_type) for attribute in entity.attributes]
     widest = _ROW_HEAD + len(types) // 8
     widest += sum(_WIDTHS.get(type_, _OUT_OF_LINE) for type_ in types)
@@ -123,7 +122,10 @@ def _table(entity: Entity, name: str, *, twins: int) -> TableOutline:
         entity.name,
         name,
         len(types),
-        names.get(entity.attributes[key].name, "") if key is not None else "",
+        ", ".join(
+            names.get(entity.attributes[index].name, "")
+            for index in entity.key_positions
+        ),
         widest,
         tuple(_warnings(entity, name, names, widest, twins)),
         problem,
@@ -142,9 +144,14 @@ def _warnings(
     types = [type_key(attribute.data_type) for attribute in entity.attributes]
     if unknown := sum(type_ not in _KNOWN for type_ in types):
         yield f"Columns of an unknown type, kept as text: {unknown}."
+    if not entity.key:  # else changes have their order and their verb
+        yield from _missing_columns(entity)
+    if widest > ROW_LIMIT:
+        yield "So wide that PostgreSQL may refuse rows with a value in every column."
+
+
+def _missing_columns(entity: Entity) -> Iterator[str]:
     if entity.position(VERSION) is None:
         yield f"No {VERSION}: changes are ordered by the time of their export."
     if entity.position(IS_DELETE) is None:
         yield f"No {IS_DELETE}: rows that were deleted stay."
-    if widest > ROW_LIMIT:
-        yield "So wide that PostgreSQL may refuse rows with a value in every column."
