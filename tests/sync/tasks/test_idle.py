@@ -1,8 +1,7 @@
-"""What a poll costs when nothing happened in a large export."""
+"""What a poll asks when nothing happened in a large export; `bench --idle` has times."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from sync.tasks import jobs
 from tests.sync.conftest import run_sql
 from tests.sync.views.test_cost import statements
 
-LIMIT_SECONDS = 0.2
 STATEMENTS = 12
 
 
@@ -25,11 +23,8 @@ def idle(tmp_path: Path, transactional_db: None) -> SyncConfig:
     return config
 
 
-def poll() -> float:
-    """Poll once; return the seconds that it took."""
-    began = time.perf_counter()
+def poll() -> None:
     jobs.poll(timezone.now().isoformat())
-    return time.perf_counter() - began
 
 
 def test_polls_of_a_large_export_in_which_nothing_happens_are_cheap(
@@ -41,11 +36,9 @@ def test_polls_of_a_large_export_in_which_nothing_happens_are_cheap(
     with statements() as found:
         poll()
     assert len(found) <= STATEMENTS, found
-    # The best of some: other tests run beside.
-    assert min(poll() for _ in range(10)) < LIMIT_SECONDS
     idle.refresh_from_db()
     assert idle.error_code == ""
     assert idle.checked_at is not None
     assert before is not None
     assert idle.checked_at > before
-    assert Heartbeat.objects.get().polls == 12
+    assert Heartbeat.objects.get().polls == 2
