@@ -23,9 +23,11 @@ __all__ = ["export", "make_export"]
 @pytest.fixture(autouse=True, scope="session")
 def _quick_teardown() -> Iterator[None]:
     """Let tests that commit leave empty tables in a tenth of the time."""
-    with mock.patch.object(
-        TransactionTestCase, "_fixture_teardown", lambda self: empty_tables()
-    ):
+
+    def teardown(_: TransactionTestCase) -> None:
+        empty_tables()
+
+    with mock.patch.object(TransactionTestCase, "_fixture_teardown", teardown):
         yield
 
 

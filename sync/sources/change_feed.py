@@ -184,9 +184,9 @@ class ChangeFeed:
     ) -> tuple[TableFile, ...]:
         """Return the table's spool files of a stretch; absent ones are made again."""
         mark = Mark.read(stretch.mark)
-        spool = Spool(self._root, mark.key)
         if stretch.anew:
-            spool.drop()
+            mark = self._as_it_is_now(partition, mark)
+        spool = Spool(self._root, mark.key)
         found: list[TableFile] = []
         at = stretch.start
         while at < stretch.end:
@@ -213,7 +213,17 @@ class ChangeFeed:
     def release(self, applied: Mapping[str, int]) -> None:
         """Remove the spool files up to these offsets."""
         for mark, offset in applied.items():
-            Spool(self._root, Mark.read(mark).key).release(offset)
+            key = Mark.read(mark).key
+            for folder in (self._root / key, *self._root.glob(f"{key}-*")):
+                Spool(self._root, folder.name).release(offset)
+
+    def _as_it_is_now(self, name: str, mark: Mark) -> Mark:
+        """Return a mark with a spool of its own for the file as it is written now.
+
+        Other tables may be reading what was prepared before.
+        """
+        entry = self._entries().get(name)
+        return replace(mark, key=f"{mark.key}-{entry.modified}") if entry else mark
 
     def _look_into(self, look: _Look, entry: Entry, mark: Mark | None) -> None:
         """Read what is new in a file, pass by pass, until time is up."""

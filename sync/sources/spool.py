@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -100,10 +101,8 @@ class Spool:
         for start, end in self._names():
             if end <= applied:
                 shutil.rmtree(self._folder / f"{start}-{end}", ignore_errors=True)
-
-    def drop(self) -> None:
-        """Remove everything, to be made again."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        with suppress(OSError):  # there is still something in it
+            self._folder.rmdir()
 
     @property
     def is_there(self) -> bool:
