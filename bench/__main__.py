@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import idle, latency, memory, pages, report, slots
+from bench import feed, idle, latency, memory, pages, report, slots
 from bench.contenders import ROOT
 from bench.data import MIN_ROWS
 from bench.measure import measure, say
@@ -30,6 +30,7 @@ _EXAMPLES = """Examples:
   python -m bench --slots                two clusters poll while all workers load
   python -m bench --idle                 what a poll costs when nothing happened
   python -m bench --pages                what the polled parts of pages cost
+  python -m bench --feed                 a change feed beside CSV files, same rows
   python -m bench --profile              which statements the time goes to
 
 """
@@ -73,11 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _deliver("pages", f"{text}\n\nMeasured on {where}.", options)
                 return 0
             rows = options.rows or (QUICK_ROWS if options.quick else ROWS)
+            repeat = options.repeat or (1 if options.quick else REPEAT)
+            if options.feed:
+                found = feed.measure(server, directory, rows, repeat)
+                _deliver("feed", feed.report(found, where), options)
+                return 1 if feed.worst(found) > feed.FACTOR else 0
             if options.profile:
                 text = profile(server, directory, rows)
                 _deliver("profile", f"Measured on {where}.\n\n{text}", options)
             else:
-                repeat = options.repeat or (1 if options.quick else REPEAT)
                 results = measure(server, directory, rows, repeat)
                 _deliver("speed", report.speed(results, where), options)
     except (WrongResultError, EmbeddedError) as error:
@@ -134,6 +139,11 @@ def _parser() -> argparse.ArgumentParser:
         "--pages",
         action="store_true",
         help="measure the polled parts of the pages beside a page that says ok",
+    )
+    mode.add_argument(
+        "--feed",
+        action="store_true",
+        help="measure a change feed beside CSV files of the same rows",
     )
     mode.add_argument(
         "--profile", action="store_true", help="measure the statements of dvsync"

@@ -132,8 +132,7 @@ class ChangeFeed:
         taken: it may be of any table.
         """
         entries = self._entries()
-        marks = {name: Mark.read(mark) for name, mark in known.items() if mark}
-        follower = _Follower(self._storage, entries, marks)
+        follower = _Follower(self._storage, entries, known)
         renamed = follower.follow(self._is_log)
         marks = follower.marks
         look = _Look(time.monotonic() + seconds)
@@ -397,12 +396,13 @@ class _Follower:
     """Finds the known files again, whatever they are called now."""
 
     def __init__(
-        self, storage: Storage, entries: Mapping[str, Entry], marks: dict[str, Mark]
+        self, storage: Storage, entries: Mapping[str, Entry], known: Mapping[str, str]
     ) -> None:
         self._storage = storage
+        self._known = known
         self._entries = entries
         self._by_identity = {e.identity: e for e in entries.values() if e.identity}
-        self.marks = marks
+        self.marks = {name: Mark.read(mark) for name, mark in known.items() if mark}
 
     def follow(self, is_log: Callable[[str], bool]) -> tuple[Renamed, ...]:
         """Return the known files that have another name now; ``marks`` has it too."""
@@ -424,22 +424,20 @@ class _Follower:
                     del lost[name]
                     new = replace(mark, identity=entry.identity)
                     reason = f"{name} is called {entry.name} now"
-                    renamed.append(self._rename(name, entry.name, mark, new, reason))
+                    renamed.append(self._rename(name, entry.name, new, reason))
         for name, mark in lost.items():
             if name in self._entries:
                 new = replace(mark, gone=True)
                 reason = self._why(name, mark)
                 free = self._free_name(name)
-                renamed.append(self._rename(name, free, mark, new, reason))
+                renamed.append(self._rename(name, free, new, reason))
             else:
                 self.marks[name] = mark
         return tuple(self._in_order(renamed))
 
-    def _rename(
-        self, old: str, new: str, before: Mark, mark: Mark, reason: str
-    ) -> Renamed:
+    def _rename(self, old: str, new: str, mark: Mark, reason: str) -> Renamed:
         self.marks[new] = mark
-        return Renamed(old, new, before.text(), mark.text(), reason)
+        return Renamed(old, new, self._known[old], mark.text(), reason)
 
     def _in_order(self, renamed: list[Renamed]) -> Iterator[Renamed]:
         """Yield the renamed ones so that each name is left before it is taken."""
