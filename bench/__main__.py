@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import latency, memory, pages, report, slots
+from bench import feed, idle, latency, memory, pages, report, slots
 from bench.contenders import ROOT
 from bench.data import MIN_ROWS
 from bench.measure import measure, say
@@ -28,7 +28,9 @@ _EXAMPLES = """Examples:
   python -m bench --memory               load 2 GB; fail above 150 MB resident
   python -m bench --latency              from a closed folder to visible rows
   python -m bench --slots                two clusters poll while all workers load
+  python -m bench --idle                 what a poll costs when nothing happened
   python -m bench --pages                what the polled parts of pages cost
+  python -m bench --feed                 a change feed beside CSV files, same rows
   python -m bench --profile              which statements the time goes to
 
 """
@@ -63,16 +65,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 text = slots.slots(server, directory, options.slots)
                 _deliver("slots", f"{text} Measured on {where}.", options)
                 return 0
+            if options.idle:
+                text = idle.idle(server, directory)
+                _deliver("idle", f"{text}\n\nMeasured on {where}.", options)
+                return 0
             if options.pages:
                 text = pages.pages(server, directory)
                 _deliver("pages", f"{text}\n\nMeasured on {where}.", options)
                 return 0
             rows = options.rows or (QUICK_ROWS if options.quick else ROWS)
+            repeat = options.repeat or (1 if options.quick else REPEAT)
+            if options.feed:
+                found = feed.measure(server, directory, rows, repeat)
+                _deliver("feed", feed.report(found, where), options)
+                return 1 if feed.worst(found) > feed.FACTOR else 0
             if options.profile:
                 text = profile(server, directory, rows)
                 _deliver("profile", f"Measured on {where}.\n\n{text}", options)
             else:
-                repeat = options.repeat or (1 if options.quick else REPEAT)
                 results = measure(server, directory, rows, repeat)
                 _deliver("speed", report.speed(results, where), options)
     except (WrongResultError, EmbeddedError) as error:
@@ -121,9 +131,19 @@ def _parser() -> argparse.ArgumentParser:
         help="look whether each slot has its poll while all workers load",
     )
     mode.add_argument(
+        "--idle",
+        action="store_true",
+        help="measure polls of a large export in which nothing happens",
+    )
+    mode.add_argument(
         "--pages",
         action="store_true",
         help="measure the polled parts of the pages beside a page that says ok",
+    )
+    mode.add_argument(
+        "--feed",
+        action="store_true",
+        help="measure a change feed beside CSV files of the same rows",
     )
     mode.add_argument(
         "--profile", action="store_true", help="measure the statements of dvsync"

@@ -1,4 +1,4 @@
-"""What every test shares: the embedded PostgreSQL of the run, and an export."""
+"""What every test shares: the embedded PostgreSQL of the run, and its inputs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from django.test import TransactionTestCase
 from psycopg.conninfo import make_conninfo
 
 from dvsync_site import embedded
-from tests.sync.conftest import export, make_export
+from tests.sync.conftest import export, feed, make_export, make_feed
 from tests.tidying import empty_tables
 
-__all__ = ["export", "make_export"]
+__all__ = ["export", "feed", "make_export", "make_feed"]
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -26,9 +26,8 @@ def rename(config: SyncConfig, renamed: Iterable[Renamed]) -> None:
     for item in renamed:
         if config.partitions.filter(name=item.new).exists():
             continue  # another look was first
-        moved = config.partitions.filter(name=item.old).update(
-            name=item.new, mark=item.mark
-        )
+        known = config.partitions.filter(name=item.old, mark=item.before)
+        moved = known.update(name=item.new, mark=item.mark)
         if not moved:
             continue
         config.progress.filter(partition=item.old).update(partition=item.new)

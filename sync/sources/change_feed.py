@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -135,11 +136,10 @@ class ChangeFeed:
         taken: it may be of any table.
         """
         entries = self._entries()
-        marks = {name: Mark.read(mark) for name, mark in known.items() if mark}
-        follower = _Follower(self._storage, entries, marks)
+        follower = _Follower(self._storage, entries, known)
         renamed = follower.follow(self._is_log)
         marks = follower.marks
-        look = _Look(time.monotonic() + seconds, self._model, marks.values())
+        look = _Look(time.monotonic() + seconds, self._model)
         # Those that are known already first: what they have is older.
         names = [
             name for name in sorted(entries) if name in marks and not marks[name].gone
@@ -147,11 +147,14 @@ class ChangeFeed:
         names += [
             name for name in sorted(entries) if name not in marks and self._is_log(name)
         ]
+        keys = {mark.key for mark in marks.values()}
         for name in names:
             if look.over:
                 break
             try:
-                self._look_into(look, entries[name], marks.get(name))
+                mark = marks.get(name)
+                mark = mark or self._first_mark(entries[name], keys)
+                self._look_into(look, entries[name], mark)
             except SourceError as error:
                 look.fail(error)
         present = {name for name in names if name in entries}
@@ -239,9 +242,8 @@ class ChangeFeed:
         entry = self._entries().get(name)
         return replace(mark, key=f"{mark.key}-{entry.modified}") if entry else mark
 
-    def _look_into(self, look: _Look, entry: Entry, mark: Mark | None) -> None:
+    def _look_into(self, look: _Look, entry: Entry, mark: Mark) -> None:
         """Read what is new in a file, pass by pass, until time is up."""
-        mark = mark or self._first_mark(entry, look.keys)
         gathered: dict[str, int] = {}
         start = mark.end
         while mark.end < entry.size and not look.over:
@@ -291,20 +293,20 @@ class ChangeFeed:
                 )
             return spool.make(stream, start, end, lines, known)
 
-    def _first_mark(self, entry: Entry, keys: set[str]) -> Mark:
-        """Return the mark of a new file, with another key than those of ``keys``.
+    def _first_mark(self, entry: Entry, taken: Collection[str]) -> Mark:
+        """Return the mark of a new file.
 
-        One that was cut may begin as it did before: what was sorted then is not of it.
+        Two looks at it find the same key, and no other file has it, not even one that
+        was in its place and began as it does.
         """
         head_bytes = min(entry.size, HEAD_BYTES)
         with _reading(self._storage, entry.name) as stream:
             head = _digest(stream, head_bytes)
-        key = f"{entry.name}\0{entry.identity}\0{head}"
-        while True:
-            key = hashlib.sha256(key.encode()).hexdigest()[:32]
-            if key not in keys:
-                break
-        keys.add(key)
+        told = f"{entry.name}\0{entry.identity}\0{head}"
+        keys = (
+            hashlib.sha256(f"{n}\0{told}".encode()).hexdigest()[:32] for n in count()
+        )
+        key = next(key for key in keys if key not in taken)
         return Mark(key, entry.identity, head, head_bytes)
 
     def _with_head(self, entry: Entry, mark: Mark) -> Mark:
@@ -366,17 +368,11 @@ class ChangeFeed:
 
 
 class _Look:
-    """What one look has found so far, and whether its time is up.
+    """What one look has found so far, and whether its time is up."""
 
-    ``keys`` are those of all known spools.
-    """
-
-    def __init__(
-        self, end: float, read_model: _ReadModel, marks: Iterable[Mark]
-    ) -> None:
+    def __init__(self, end: float, read_model: _ReadModel) -> None:
         self._end = end
         self._read_model = read_model
-        self.keys = {mark.key for mark in marks}
         self.found: list[Partition] = []
         self.problem: SourceError | None = None
         self.cut_short = False
@@ -430,13 +426,14 @@ class _Follower:
     """Finds the known files again, whatever they are called now."""
 
     def __init__(
-        self, storage: Storage, entries: Mapping[str, Entry], marks: dict[str, Mark]
+        self, storage: Storage, entries: Mapping[str, Entry], known: Mapping[str, str]
     ) -> None:
         self._storage = storage
+        self._known = known
         self._entries = entries
         self._by_identity = {e.identity: e for e in entries.values() if e.identity}
         self._heads: dict[str, bytes] = {}
-        self.marks = marks
+        self.marks = {name: Mark.read(mark) for name, mark in known.items() if mark}
 
     def follow(self, is_log: Callable[[str], bool]) -> tuple[Renamed, ...]:
         """Return the known files that have another name now; ``marks`` has it too."""
@@ -470,9 +467,8 @@ class _Follower:
         for entry in candidates:
             if entry and entry.name not in self.marks and self._is_same(entry, mark):
                 mark = replace(mark, identity=entry.identity)
-                self.marks[entry.name] = mark
                 reason = f"{name} is called {entry.name} now"
-                moves[name] = Renamed(name, entry.name, mark.text(), reason)
+                moves[name] = self._rename(name, entry.name, mark, reason)
                 return
 
     def _leave(self, moves: dict[str, Renamed], name: str, mark: Mark) -> None:
@@ -482,8 +478,11 @@ class _Follower:
             return
         mark = replace(mark, gone=True)
         new = self._free_name(name)
+        moves[name] = self._rename(name, new, mark, self._why(name, mark))
+
+    def _rename(self, old: str, new: str, mark: Mark, reason: str) -> Renamed:
         self.marks[new] = mark
-        moves[name] = Renamed(name, new, mark.text(), self._why(name, mark))
+        return Renamed(old, new, self._known[old], mark.text(), reason)
 
     def _in_order(self, moves: dict[str, Renamed]) -> Iterator[Renamed]:
         """Yield the moves so that each goes to a name that is free by then."""
@@ -496,7 +495,7 @@ class _Follower:
                 first = moves.pop(chain.pop(0))
                 aside = self._free_name(first.old)
                 yield replace(first, new=aside)
-                last = replace(first, old=aside)
+                last = replace(first, old=aside, before=first.mark)
             for name in reversed(chain):
                 yield moves.pop(name)
             if last:

@@ -61,8 +61,13 @@ def table_of(line: bytes, known: Collection[str]) -> str | None:
         return name
     if not name or _UNSAFE.search(name) or len(name.encode()) > MAX_NAME:
         return None
+    return name if is_change(line) else None
+
+
+def is_change(line: bytes) -> bool:
+    """Say whether a line, or how it begins, is a change of some table."""
     match = _LINE.match(line)
-    return name if match and match[2].upper() in _VERBS else None
+    return match is not None and match[2].upper() in _VERBS
 
 
 def is_whole(line: bytes) -> bool:
