@@ -215,7 +215,8 @@ class _Pass:
         if len(raw) > MAX_LINE:
             segment.broken = number
             return False
-        line = self._without_mark(segment, raw).removesuffix(b"\r")
+        # Blanks may come with the line end, after the line was taken without one.
+        line = self._without_mark(segment, raw).rstrip()
         if line.strip():
             table = self._table(line)
             if table is None:
