@@ -22,6 +22,10 @@ from dvsync_site.embedded_keeper import PORT
 
 ROOT = Path(__file__).resolve().parent.parent
 SYNC = "replica"
+_CREATE_FEED = (
+    "from sync.engine.configs import create_config\n"
+    "create_config({}, policies={{'kind': 'change-feed'}})"
+)
 
 
 @dataclass(frozen=True)
@@ -65,19 +69,25 @@ class Dvsync:
     location: Path
     data_dir: Path
     title: str = "dvsync"
+    sync: str = SYNC
+    feed: bool = False
 
     @property
     def table(self) -> sql.Identifier:
         """The replica, in a schema that is called like the sync."""
-        return sql.Identifier(SYNC, TABLE)
+        return sql.Identifier(self.sync, TABLE)
 
     def create_sync(self, database: str) -> None:
         """Create dvsync's own tables and the sync; not measured."""
-        self._manage(database, "createsync", SYNC, str(self.location))
+        if self.feed:
+            arguments = f"{self.sync!r}, {str(self.location)!r}"
+            self._manage(database, "shell", "-c", _CREATE_FEED.format(arguments))
+        else:
+            self._manage(database, "createsync", self.sync, str(self.location))
 
     def load(self, database: str, step: Step) -> Timing:
         """Run syncnow, and check what it says about itself."""
-        done = self._manage(database, "syncnow", "--json")
+        done = self._manage(database, "syncnow", self.sync, "--json")
         (table,) = json.loads(done.output)["syncs"][0]["tables"]
         said = [table["rows"][kind] for kind in ("inserted", "updated", "deleted")]
         true = [step.inserted, step.updated, step.deleted]

@@ -40,6 +40,10 @@ MIN_ROWS = 1000
 # Rows of the delta by rows of the table, and at most so many in the tick.
 DELTA_SHARE = 10
 TICK_ROWS = 1000
+# Updates of each key, where few keys change again and again.
+HOT_CHANGES = 100
+# Versions of the full copy begin here; lower ones are older than any row.
+FIRST_VERSION = 10**9
 
 _CONTAINER = "https://contoso.dfs.core.windows.net:443/dataverse-contoso"
 _FOLDERS = tuple(f"2026-03-01T08.{minute:02d}.00Z" for minute in (0, 15, 30, 45))
@@ -120,22 +124,18 @@ class Export:
     def write_initial(self) -> Step:
         """Write the full copy."""
         (self.root / "Changelog").mkdir(parents=True)
-        changes = (Change(row, 10**9 + row) for row in range(self.rows))
-        directory, files = self._write_folder(0, changes)
-        return _step("initial load", directory, files, (self.rows, 0, 0, 0), 0)
+        directory, files = self._write_folder(0, self.initial_changes())
+        return step_of("initial load", directory, files, (self.rows, 0, 0, 0), 0)
 
     def write_delta(self, number: int, title: str, lines: int, before: int) -> Step:
         """Write 60 % updates, 30 % inserts and 10 % deletes of ``before`` rows."""
-        directory, files = self._write_folder(number, self._changes(number, lines))
-        kinds = [line % 100 for line in range(lines)]
-        unchanged = sum(kind in {_STALE, _REPEATED} for kind in kinds)
-        counts = (
-            sum(kind in _INSERTS for kind in kinds),
-            sum(kind in _UPDATES for kind in kinds) - unchanged,
-            sum(kind in _DELETES_IN for kind in kinds),
-            unchanged,
-        )
-        return _step(title, directory, files, counts, before)
+        directory, files = self._write_folder(number, self.changes(number, lines))
+        return step_of(title, directory, files, delta_counts(lines), before)
+
+    def write_hot(self, number: int, title: str, keys: int, before: int) -> Step:
+        """Write ``HOT_CHANGES`` updates of each of so many keys."""
+        directory, files = self._write_folder(number, self.hot_changes(number, keys))
+        return step_of(title, directory, files, hot_counts(keys), before)
 
     def write_all(self) -> list[Step]:
         """Write the full copy, a delta and a tick; return them in this order."""
@@ -152,7 +152,12 @@ class Export:
         (log / "Synapse.log").write_text(",".join(_FOLDERS[:folders]))
         (log / "changelog.info").write_text(_FOLDERS[folders])
 
-    def _changes(self, number: int, lines: int) -> Iterator[Change]:
+    def initial_changes(self) -> Iterator[Change]:
+        """Yield the lines of the full copy."""
+        return (Change(row, FIRST_VERSION + row) for row in range(self.rows))
+
+    def changes(self, number: int, lines: int) -> Iterator[Change]:
+        """Yield the lines of a delta."""
         row = 0
         for line in range(lines):
             kind = line % 100
@@ -165,6 +170,16 @@ class Export:
             else:
                 row = row if kind == _REPEATED else self._pick()
                 yield Change(row, row if kind == _STALE else version)
+
+    def hot_changes(self, number: int, keys: int) -> Iterator[Change]:
+        """Yield updates of a few keys, all of them in turn."""
+        rows = [self._pick() for _ in range(keys)]
+        for line in range(keys * HOT_CHANGES):
+            yield Change(rows[line % keys], number * 10**10 + line)
+
+    def line(self, change: Change, number: int) -> str:
+        """Return a line of a folder's files."""
+        return _line(change, self._year(change), _SINKS[number])
 
     def _pick(self) -> int:
         """Return a row of the full copy that was not picked before."""
@@ -196,19 +211,37 @@ class Export:
                 for year, part in lines.items():
                     files[year].write("".join(part).encode())
         names = tuple(f"{year}.csv" for year in files)
-        model = json.dumps(_model(_FOLDERS[number], names), indent=1)
+        model = json.dumps(model_of(_FOLDERS[number], names), indent=1)
         (directory.parent / "model.json").write_text(model)
         (self.root / "model.json").write_text(model)
         return directory, names
 
 
-def _step(
+def delta_counts(lines: int) -> tuple[int, int, int, int]:
+    """Return inserts, updates, deletes, and lines of a delta that change nothing."""
+    kinds = [line % 100 for line in range(lines)]
+    unchanged = sum(kind in {_STALE, _REPEATED} for kind in kinds)
+    return (
+        sum(kind in _INSERTS for kind in kinds),
+        sum(kind in _UPDATES for kind in kinds) - unchanged,
+        sum(kind in _DELETES_IN for kind in kinds),
+        unchanged,
+    )
+
+
+def hot_counts(keys: int) -> tuple[int, int, int, int]:
+    """Return the same of few keys that change again and again."""
+    return 0, keys, 0, keys * (HOT_CHANGES - 1)
+
+
+def step_of(
     title: str,
     directory: Path,
     files: tuple[str, ...],
     counts: tuple[int, int, int, int],
     before: int,
 ) -> Step:
+    """Return a step by its files and what a correct load makes of them."""
     inserted, updated, deleted, _ = counts
     return Step(
         title=title,
@@ -242,7 +275,8 @@ def _line(change: Change, year: int, sink: str) -> str:
     )
 
 
-def _model(folder: str, files: Sequence[str]) -> dict[str, object]:
+def model_of(folder: str, files: Sequence[str]) -> dict[str, object]:
+    """Return the model.json of a folder with these files."""
     entity = {
         "$type": "LocalEntity",
         "name": TABLE,

@@ -69,15 +69,20 @@ def _run(
         first = (turn + number) % len(taking_part)
         for contender in [*taking_part[first:], *taking_part[:first]]:
             server.settle(database)
-            before = server.cpu()
-            timing = contender.load(database, step)
-            timing = replace(timing, cpu=timing.cpu + server.cpu() - before)
+            timing = timed(server, contender, database, step)
             results.timings[step.title, contender.title].append(timing)
             say(f"  {step.title}: {contender.title} {timing.seconds:.2f} s")
         verify(server, database, taking_part, step)
         for contender in taking_part[2:]:
             drop = sql.SQL("DROP TABLE {}").format(contender.table)
             server.execute(database, drop)
+
+
+def timed(server: Server, contender: Contender, database: str, step: Step) -> Timing:
+    """Load one step; the CPU time includes the server's."""
+    before = server.cpu()
+    timing = contender.load(database, step)
+    return replace(timing, cpu=timing.cpu + server.cpu() - before)
 
 
 def verify(

@@ -19,7 +19,7 @@ MAX_LINE = 16 * 1024 * 1024
 
 _LINE = re.compile(
     rb"\s*(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?)\s*\|"
-    rb"\s*([A-Za-z]+)\s*\|\s*([^|]*?)\s*\|\s*(.*)",
+    rb"\s*([A-Za-z]+)\s*\|[^|]*\|\s*(.*)",
     re.DOTALL,
 )
 _VERBS = {b"INSERT": "I", b"UPDATE": "U", b"DELETE": "D"}
@@ -32,6 +32,7 @@ _NULL = r"\N"
 # these signs alone.
 _TIME = re.compile(r"[0-9TtZzAaPpMm:.,/+ -]*")
 _SHAPES_KEPT = 1_000
+_TOO_DEEP = "It is nested too deeply"
 
 
 class BadLineError(Exception):
@@ -60,8 +61,13 @@ def table_of(line: bytes, known: Collection[str]) -> str | None:
         return name
     if not name or _UNSAFE.search(name) or len(name.encode()) > MAX_NAME:
         return None
+    return name if is_change(line) else None
+
+
+def is_change(line: bytes) -> bool:
+    """Say whether a line, or how it begins, is a change of some table."""
     match = _LINE.match(line)
-    return name if match and match[2].upper() in _VERBS else None
+    return match is not None and match[2].upper() in _VERBS
 
 
 def is_whole(line: bytes) -> bool:
@@ -70,7 +76,7 @@ def is_whole(line: bytes) -> bool:
     if match is None:
         return False
     try:
-        return isinstance(_decode(match[4]), dict)
+        return isinstance(_decode(match[3]), dict)
     except BadLineError:
         return False
 
@@ -107,7 +113,7 @@ class LineShape:
         if verb is None:
             shown = match[2][:40].decode()
             _refuse(f"{shown} is no verb: INSERT, UPDATE or DELETE")
-        values = _decode(match[4])
+        values = _decode(match[3])
         if not isinstance(values, dict):
             _refuse("What is told of the row is no JSON object")
         if not values.keys() <= self._all:
@@ -115,11 +121,13 @@ class LineShape:
         self._check(values)
         told = self._which(values) if verb == "U" else _NULL
         get = values.get
-        cells = "\t".join([verb, told, *[_cell(get(name)) for name in self._names]])
         try:
-            return f"{cells}\n".encode()
+            cells = [verb, told, *[_cell(get(name)) for name in self._names]]
+            return ("\t".join(cells) + "\n").encode()
         except UnicodeEncodeError as error:
             raise BadLineError("bad_encoding", "It holds half a character") from error
+        except RecursionError as error:
+            raise BadLineError("bad_row", _TOO_DEEP) from error
 
     def _check(self, values: dict[str, Any]) -> None:
         for name in self._keys:
@@ -164,9 +172,7 @@ def _cell(value: object) -> str:
         return value.translate(_ESCAPES) if _SPECIAL.search(value) else value
     if value is True or value is False:
         return "true" if value else "false"
-    if isinstance(value, (dict, list)):
-        return _json(value).translate(_ESCAPES)
-    return str(value)
+    return _json(value).translate(_ESCAPES)
 
 
 def _json(value: object) -> str:
@@ -193,24 +199,27 @@ def _no_constant(name: str) -> NoReturn:
 
 
 class _Number(str):
-    """A number with a fraction, as it is written: no digit of it may be lost."""
+    """A number as it is written: no digit of it may be lost, nor the sign of -0."""
 
     __slots__ = ()
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_pairs, parse_float=_Number, parse_constant=_no_constant
+    object_pairs_hook=_pairs,
+    parse_float=_Number,
+    parse_int=_Number,
+    parse_constant=_no_constant,
 )
 
 
 def _decode(document: bytes) -> Any:
-    """Return a JSON text as Python has it; numbers with a fraction stay as written."""
+    """Return a JSON text as Python has it; numbers stay as they are written."""
     try:
         return _DECODER.decode(document.decode())
     except UnicodeDecodeError as error:
         raise BadLineError("bad_encoding", "It is not UTF-8") from error
     except RecursionError as error:
-        raise BadLineError("bad_row", "It is nested too deeply") from error
+        raise BadLineError("bad_row", _TOO_DEEP) from error
     except ValueError as error:
         raise BadLineError("bad_row", f"It is no JSON: {error}") from error
 

@@ -35,9 +35,10 @@ FORGOTTEN_AFTER = 86_400.0
 class Segment:
     """A stretch of a log file whose lines were sorted by table.
 
-    ``first_line`` counts the lines before it. ``tables`` holds the bytes of each
-    table's lines, in the order in which the tables were met. ``broken`` is the number
-    of the line of which nobody can say to which table it belongs: it ends there.
+    ``first_line`` counts the line ends before it, and ``lines`` those within it.
+    ``tables`` holds the bytes of each table's lines, in the order in which the tables
+    were met. ``broken`` is the number of the line of which nobody can say to which
+    table it belongs: it ends there.
     """
 
     start: int
@@ -67,11 +68,23 @@ class Spool:
         return self._read(f"{start}-{max(fitting)}") if fitting else None
 
     def files(self, segment: Segment, table: str) -> Iterator[TableFile]:
-        """Yield the file of a table in a segment, if it has lines there."""
+        """Yield the file of a table in a segment, if it has lines there.
+
+        Raises ``SourceError`` when it is shorter than it was: a machine that lost its
+        power may have kept the name of a file and not what was in it.
+        """
         for number, (name, size) in enumerate(segment.tables.items()):
-            if name == table:
-                path = f"{self._key}/{segment.name}/{number}"
-                yield TableFile(path, size, segment.start, segment.end)
+            if name != table:
+                continue
+            place = self._folder / segment.name / str(number)
+            if not place.is_file() or place.stat().st_size != size:
+                shutil.rmtree(place.parent, ignore_errors=True)
+                raise SourceError(
+                    "file_changed", f"A spool file of {table} is cut", where=table
+                )
+            yield TableFile(
+                f"{self._key}/{segment.name}/{number}", size, segment.start, segment.end
+            )
 
     def make(
         self,
@@ -85,9 +98,8 @@ class Spool:
 
         A stretch without a whole line is an empty segment, which is not kept.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        draft = self._draft()
         self._forget_old()
-        draft = Path(tempfile.mkdtemp(prefix="draft-", dir=self._folder))
         try:
             segment = _Pass(draft, known).read(stream, start, end, first_line)
             if segment.end > start:
@@ -108,6 +120,14 @@ class Spool:
     def is_there(self) -> bool:
         """Whether any segment is there."""
         return bool(self._names())
+
+    def _draft(self) -> Path:
+        """Return a new folder, which becomes a segment when it is done."""
+        while True:
+            # Somebody may remove it while it is empty, also before one can see it.
+            with suppress(FileNotFoundError, FileExistsError):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                return Path(tempfile.mkdtemp(prefix="draft-", dir=self._folder))
 
     def _keep(self, draft: Path, segment: Segment) -> None:
         told = {**vars(segment), "tables": list(segment.tables.items())}
@@ -163,7 +183,6 @@ class _Pass:
             self._alike[folded] = "" if folded in self._alike else name
         self._gathered: defaultdict[str, list[bytes]] = defaultdict(list)
         self._size = 0
-        self._names: dict[bytes, str] = {}
 
     def read(self, stream: BinaryIO, start: int, end: int, first_line: int) -> Segment:
         """Read the stretch; its folder then has a file for each table."""
@@ -175,24 +194,29 @@ class _Pass:
             left -= len(block)
             *lines, rest = (rest + block).split(b"\n")
             for line in lines:
-                if not self._take(segment, line, len(line) + 1):
+                if not self._take(segment, line, b"\n"):
                     return self._finish(segment)
-                segment.lines += 1
             if len(rest) > MAX_LINE:
                 segment.broken = segment.first_line + segment.lines + 1
                 return self._finish(segment)
         # A last line may have no line end. A JSON object that is closed is whole: what
-        # comes later can only be the line end, with which the line is counted.
-        if rest.strip() and is_whole(rest):
-            self._take(segment, rest, len(rest))
+        # comes later can only be the line end.
+        if is_whole(self._without_mark(segment, rest)):
+            self._take(segment, rest, b"")
         return self._finish(segment)
 
-    def _take(self, segment: Segment, line: bytes, length: int) -> bool:
+    def _without_mark(self, segment: Segment, line: bytes) -> bytes:
+        """Return a line without the mark with which a file may begin."""
+        return line.removeprefix(BOM) if segment.end == 0 else line
+
+    def _take(self, segment: Segment, raw: bytes, line_end: bytes) -> bool:
         """Take a line into its table's file; False when nobody knows which it is."""
         number = segment.first_line + segment.lines + 1
-        if segment.start == 0 and segment.lines == 0:
-            line = line.removeprefix(BOM)
-        line = line.removesuffix(b"\r")
+        if len(raw) > MAX_LINE:
+            segment.broken = number
+            return False
+        # Blanks may come with the line end, after the line was taken without one.
+        line = self._without_mark(segment, raw).rstrip()
         if line.strip():
             table = self._table(line)
             if table is None:
@@ -204,7 +228,9 @@ class _Pass:
             self._size += len(record)
             if self._size > GATHERED:
                 self._write(segment)
-        segment.end += length
+        # The end of a line that has none yet is counted when it comes.
+        segment.lines += len(line_end)
+        segment.end += len(raw) + len(line_end)
         return True
 
     def _table(self, line: bytes) -> str | None:
