@@ -140,6 +140,11 @@ def spool_of(feed: Feed) -> Path:
     return Path(settings.DATA_DIR) / "spool" / digest[:16]
 
 
+@pytest.mark.fault(
+    "F01",
+    injected="a crash at every reach of every fault point, over log files",
+    outcome="every invariant holds after it; the next run is exact",
+)
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
 def test_a_crash_at_any_reach_of_any_point_changes_nothing(
     feed: Feed, shape: Shape
@@ -182,6 +187,11 @@ def crash(feed: Feed, point: str, reach: int) -> None:
 # Real processes
 
 
+@pytest.mark.fault(
+    "F01",
+    injected="SIGKILL of a process at every fault point, over log files",
+    outcome="every invariant holds after it; the next run is exact",
+)
 @pytest.mark.parametrize("point", sorted(set(faultpoints.POINTS) - UNMET))
 def test_killed_by_sigkill_at_a_point_it_still_ends_exact(
     make_feed: Callable[..., Feed], point: str
@@ -209,6 +219,11 @@ def test_killed_by_sigkill_at_a_point_it_still_ends_exact(
     feed.check()
 
 
+@pytest.mark.fault(
+    "F70",
+    injected="two syncnow processes at once, over a log file",
+    outcome="every line applied once",
+)
 def test_two_commands_at_once_apply_every_line_once(feed: Feed) -> None:
     for number in range(300):
         feed.insert("account", Id=str(number % 50), name=f"{number}" * 100)
@@ -251,6 +266,11 @@ def elsewhere(work: Callable[[], Any]) -> Any:
     return result
 
 
+@pytest.mark.fault(
+    "F11",
+    injected="the answer to COMMIT is lost, and the log file grows before that is told",
+    outcome="no failure is told; the growth is applied",
+)
 def test_a_failure_told_after_the_commit_and_growth_is_none(feed: Feed) -> None:
     feed.insert("account", Id="1", name="a")
     feed.poll()
@@ -283,6 +303,11 @@ def test_a_failure_told_after_the_commit_and_growth_is_none(feed: Feed) -> None:
 # Races
 
 
+@pytest.mark.fault(
+    "F70",
+    injected="two looks that find the same growth",
+    outcome="it is recorded once",
+)
 def test_growth_that_two_looks_have_found_is_recorded_once(feed: Feed) -> None:
     feed.insert("account", Id="1")
     feed.sync()
@@ -301,6 +326,11 @@ def test_growth_that_two_looks_have_found_is_recorded_once(feed: Feed) -> None:
     feed.check()
 
 
+@pytest.mark.fault(
+    "F70",
+    injected="two looks that find the same rotation",
+    outcome="it is recorded once",
+)
 def test_a_rotation_that_two_looks_have_found_is_recorded_once(feed: Feed) -> None:
     for name in ("a.log", "b.log"):
         feed.file = name
