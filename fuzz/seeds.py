@@ -19,6 +19,13 @@ _MODELS = (
     b'"Athena:InitialSyncDataCompletedTime","value":"x"}],"attributes":[{"name":"a",'
     b'"dataType":"odd"}],"partitions":[{"name":"p","location":"https://x/p"}]}]}',
 )
+_LINE = b'2024-09-10T12:05:30Z | Update | account | {"a": "x|y", "b": -0, "c": null}'
+_FEEDS = (
+    b"\x06" + _LINE + b"\n" + _LINE + b"\r\n" + _LINE,
+    b"\x02\xef\xbb\xbf" + _LINE,
+    b"\x03\n" + _LINE.replace(b"account", b"../x") + b" x\n\n" + _LINE[:-4],
+    b'\x01x|y|CONTACT|{"a":"\\ud800"}\nz|DELETE|account|{"A":[{"b":1e9}]}\nnobody\n',
+)
 _NAMES = (
     b"Id\nname\nNAME\nctid\nversionnumber\nSinkModifiedOn",
     ("x" * 70 + "\n" + "X" * 70 + "\n\u0130\n\u00df\u1e9e" + "\u00e9" * 40).encode(),
@@ -28,6 +35,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "counter": _CSV,
     "rows": _CSV,
     "words": _CSV,
+    "feed": _FEEDS,
     "names": _NAMES,
     "paths": (b"folder/file.csv", b"link", b"..", bytes(range(12)), b"\x05\x06"),
 }
@@ -41,6 +49,12 @@ _MODEL_WORDS = (
     *("$type", "LocalEntity", "location", "string", "int64", "dateTime", "value"),
     *("Athena:InitialSyncDataCompletedTime", "\\\\ud800", "1e999"),
 )
+_FEED_WORDS = (
+    *("2024-09-10T12:05:30Z", "|", " | ", "INSERT", "update", "DELETE", "account"),
+    *("Contact", '{"a":', '"', "}", "]", "[", "null", "true", "-0", "1e999", "NaN"),
+    *("\\x0a", "\\x0d\\x0a", "\\xef\\xbb\\xbf", "\\\\ud800", "\\\\", "../", "now"),
+)
+_WORDS = {"model_json": _MODEL_WORDS, "feed": _FEED_WORDS}
 
 
 def seeds(target: str) -> tuple[bytes, ...]:
@@ -52,7 +66,7 @@ def seeds(target: str) -> tuple[bytes, ...]:
 
 def dictionary(target: str) -> str:
     """Return the target's words, as libFuzzer reads them."""
-    words = _MODEL_WORDS if target == "model_json" else _CSV_WORDS
+    words = _WORDS.get(target, _CSV_WORDS)
     return "".join(f'"{_escaped(word)}"\n' for word in words)
 
 

@@ -7,6 +7,7 @@ needs atheris, so that the ordinary tests can run them too.
 from __future__ import annotations
 
 import atexit
+import io
 import os
 import re
 import tempfile
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from unittest import mock
 
 from sync.errors import ModelError, SourceError, TargetError
 from sync.model_json import Attribute, Entity, parse_model
@@ -25,7 +27,9 @@ from sync.sources.careful_rows import (
     first_time_word,
     records,
 )
-from sync.sources.csv_rows import RecordCounter
+from sync.sources.csv_rows import BOM, RecordCounter
+from sync.sources.feed_lines import BadLineError, LineShape, table_of
+from sync.sources.spool import Segment, Spool, numbered_lines
 from sync.sources.storage import Directory, Kind
 from sync.sources.time_words import WORDS, WordWatch
 from sync.target.tables import MAX_NAME, choose_name, columns_for
@@ -173,6 +177,79 @@ def _time_like(value: bytes) -> bool:
     return len(others) < len(found) and len(others) <= 1
 
 
+def feed(data: bytes) -> None:
+    """Whole lines are taken once, in order; what is left is no whole line."""
+    blocks, content = _blocks(data)
+    cut = data[-1] * len(content) // 256 if data else 0
+    size = len(blocks[0]) if blocks else 1
+    with tempfile.TemporaryDirectory() as place, mock.patch(f"{_SPOOL}.BLOCK", size):
+        spool = Spool(Path(place), "key")
+        start = lines = 0
+        for end in (cut, len(content), len(content)):
+            segment = spool.make(io.BytesIO(content), start, end, lines, _KNOWN)
+            _check_segment(Path(place), spool, segment, content[:end])
+            start, lines = segment.end, lines + segment.lines
+            if segment.broken:
+                break
+
+
+def _check_segment(place: Path, spool: Spool, segment: Segment, content: bytes) -> None:
+    taken, left = content[segment.start : segment.end], content[segment.end :]
+    holds(segment.lines == taken.count(b"\n"), "line ends are counted")
+    expected = []
+    for number, raw in enumerate(taken.split(b"\n"), segment.first_line + 1):
+        at_start = segment.start == 0 and number == 1
+        line = (raw.removeprefix(BOM) if at_start else raw).removesuffix(b"\r")
+        if line.strip():
+            expected.append((number, line))
+    found = []
+    for table in segment.tables:
+        for file in spool.files(segment, table):
+            stream = io.BytesIO((place / file.path).read_bytes())
+            mine = list(numbered_lines(stream))
+            holds(mine == sorted(mine), "lines stay in order")
+            found += mine
+    holds(sorted(found) == expected, "every line is in one table")
+    for _, line in found:
+        _check_line(line)
+    if segment.broken is None:
+        holds(b"\n" not in left, "whole lines are taken")
+    else:
+        first = left.partition(b"\n")[0].removesuffix(b"\r")
+        first = first.removeprefix(BOM) if segment.end == 0 else first
+        holds(table_of(first, _KNOWN) is None, "only a line of nobody stops")
+
+
+def _check_line(line: bytes) -> None:
+    try:
+        row = _SHAPE.row(line)
+    except BadLineError as error:
+        codes = {"bad_row", "bad_value", "bad_encoding"}
+        holds(error.code in codes and error.message, "a bad line says why")
+        holds(error.column.encode(errors="replace") is not None, "a column is text")
+        return
+    holds(row.endswith(b"\n") and row.count(b"\n") == 1, "a row is one line")
+    holds(b"\r" not in row and row.decode() is not None, "a row is text")
+    verb, told, *cells = row.removesuffix(b"\n").split(b"\t")
+    holds(verb in {b"I", b"U", b"D"}, "a known verb")
+    holds((verb == b"U") == (told != rb"\N"), "updates tell their columns")
+    holds(len(cells) == len(_ENTITY.attributes), "a cell for each column")
+    holds(cells[0] != rb"\N", "a row has its key")
+    for cell in cells:
+        holds(cell == rb"\N" or _ESCAPED.fullmatch(cell), "what is special is escaped")
+
+
+_SPOOL = "sync.sources.spool"
+_KNOWN = ("account", "Contact")
+_ENTITY = Entity(
+    "account",
+    tuple(Attribute(name, kind) for name, kind in zip("abcd", _TYPES, strict=False)),
+    key=("a",),
+)
+_SHAPE = LineShape(_ENTITY, times={2}, texts={0})
+_ESCAPED = re.compile(rb"(?:[^\\]|\\[\\tnr])*", re.DOTALL)
+
+
 def names(data: bytes) -> None:
     """Columns have names of their own that fit, and keep them when others come."""
     lines = dict.fromkeys(data.decode(errors="ignore").split("\n"))
@@ -268,6 +345,7 @@ TARGETS: dict[str, Target] = {
     "counter": counter,
     "rows": rows,
     "words": words,
+    "feed": feed,
     "names": names,
     "paths": paths,
 }

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
 from django.db import models
-from django.db.models import Case, F, Q, When
+from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
@@ -76,18 +76,18 @@ class ProgressQuerySet(models.QuerySet["DataSyncProgress"]):
     def grow(self, extent: int, size: int) -> int:
         """Let rows of a file that grew wait for ``size`` bytes more, up to ``extent``.
 
-        What failed before keeps its failure.
+        What failed before keeps its failure. One statement says both: a load that ends
+        meanwhile makes a row that waits an applied one.
         """
         applied = Q(copy_status=DataSyncProgress.Status.SUCCESS)
-        again = self.filter(applied).update(
-            copy_status=DataSyncProgress.Status.PENDING,
+        again = Value(DataSyncProgress.Status.PENDING, models.SmallIntegerField())
+        nothing = Value(0, models.BigIntegerField())
+        return self.update(
             end_offset=extent,
-            bytes=size,
-            attempts=0,
+            bytes=Case(When(applied, then=nothing), default=F("bytes")) + size,
+            attempts=Case(When(applied, then=0), default=F("attempts")),
+            copy_status=Case(When(applied, then=again), default=F("copy_status")),
         )
-        if again:
-            return again
-        return self.exclude(applied).update(end_offset=extent, bytes=F("bytes") + size)
 
     def record_failure(self, error: SyncError, end: int = 0) -> bool:
         """Record a failed attempt unless it succeeded; say whether it failed.

@@ -173,6 +173,12 @@ class TestReading:
         assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+def entry_of(place: Place, name: str) -> Entry:
+    """Return the entry of a file of the account's folder."""
+    (found,) = (e for e in place.storage.entries("account") if e.name == name)
+    return found
+
+
 class TestListing:
     def test_a_folder_is_listed_in_name_order(self, place: Place) -> None:
         for name in ("b.csv", "10.csv", "9.csv", "a.csv"):
@@ -234,6 +240,45 @@ class TestListing:
 
     def test_a_device_is_listed_as_a_special_file(self) -> None:
         assert Entry("null", Kind.OTHER) in Directory("/dev").entries()
+
+    def test_a_file_keeps_its_identity_with_another_name(self, place: Place) -> None:
+        before = entry_of(place, "2026.csv")
+        place.file.rename(place.root / "account" / "old.csv")
+        place.file.write_bytes(INSIDE)
+
+        assert before.identity
+        assert entry_of(place, "old.csv").identity == before.identity
+        assert entry_of(place, "2026.csv").identity != before.identity
+
+    def test_writing_to_a_file_keeps_its_identity(self, place: Place) -> None:
+        before = entry_of(place, "2026.csv")
+        os.utime(place.file, ns=(1, before.modified - 1))
+        changed = entry_of(place, "2026.csv")
+        with place.file.open("ab") as stream:
+            stream.write(INSIDE)
+        grown = entry_of(place, "2026.csv")
+
+        assert {e.identity for e in (before, changed, grown)} == {before.identity}
+        assert len({e.modified for e in (before, changed, grown)}) == 3
+
+    def test_an_entry_that_nobody_touches_is_told_alike(self, place: Place) -> None:
+        first, second = entry_of(place, "2026.csv"), entry_of(place, "2026.csv")
+
+        assert (first.identity, first.modified) == (second.identity, second.modified)
+
+    def test_only_files_have_an_identity(self, place: Place) -> None:
+        place.link("link.csv", place.canary)
+        os.mkfifo(place.root / "pipe.csv")
+
+        told = {e.name: (e.identity, e.modified) for e in place.storage.entries()}
+        for name in ("link.csv", "pipe.csv", "account"):
+            assert told[name] == ("", 0)
+
+    def test_entries_are_compared_by_what_they_hold_alone(self) -> None:
+        one = Entry("a", Kind.FILE, 1, "1:2", 3)
+
+        assert one == Entry("a", Kind.FILE, 1, "4:5", 6)
+        assert one != Entry("a", Kind.FILE, 2, "1:2", 3)
 
     def test_a_missing_folder_cannot_be_listed(self, place: Place) -> None:
         assert "nowhere" in str(refusal(listed, place.storage, "nowhere"))
