@@ -80,6 +80,7 @@ class Dvsync:
     def create_sync(self, database: str) -> None:
         """Create dvsync's own tables and the sync; not measured."""
         if self.feed:
+            self._manage(database, "migrate")
             arguments = f"{self.sync!r}, {str(self.location)!r}"
             self._manage(database, "shell", "-c", _CREATE_FEED.format(arguments))
         else:
