@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import feed, latency, memory, pages, report, slots
+from bench import feed, idle, latency, memory, pages, report, slots
 from bench.contenders import ROOT
 from bench.data import MIN_ROWS
 from bench.measure import measure, say
@@ -28,6 +28,7 @@ _EXAMPLES = """Examples:
   python -m bench --memory               load 2 GB; fail above 150 MB resident
   python -m bench --latency              from a closed folder to visible rows
   python -m bench --slots                two clusters poll while all workers load
+  python -m bench --idle                 what a poll costs when nothing happened
   python -m bench --pages                what the polled parts of pages cost
   python -m bench --feed                 a change feed beside CSV files, same rows
   python -m bench --profile              which statements the time goes to
@@ -63,6 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.slots:
                 text = slots.slots(server, directory, options.slots)
                 _deliver("slots", f"{text} Measured on {where}.", options)
+                return 0
+            if options.idle:
+                text = idle.idle(server, directory)
+                _deliver("idle", f"{text}\n\nMeasured on {where}.", options)
                 return 0
             if options.pages:
                 text = pages.pages(server, directory)
@@ -124,6 +129,11 @@ def _parser() -> argparse.ArgumentParser:
         const=slots.MINUTES,
         metavar="MINUTES",
         help="look whether each slot has its poll while all workers load",
+    )
+    mode.add_argument(
+        "--idle",
+        action="store_true",
+        help="measure polls of a large export in which nothing happens",
     )
     mode.add_argument(
         "--pages",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from django.db import connection
 from django.utils import timezone
@@ -43,6 +44,16 @@ _ERRORS = (
     ("table_locked", "The table is locked by another session: canceling statement"),
     ("file_unreadable", "2026.csv cannot be read: Input/output error"),
 )
+_APPLIED = """
+    INSERT INTO data_sync_progress (config_id, partition, table_name, copy_status,
+        rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_rejected,
+        rows_missing, bytes, attempts, finished_at, error_code, error_message,
+        error_where, error_remedy)
+    SELECT t.config_id, s.name, t.entity, 1, 10, 10, 1, 0, 0, 0, 5000, 1, s.found_at,
+        '', '', '', ''
+    FROM sync_synctable AS t JOIN sync_syncpartition AS s ON s.config_id = t.config_id
+    WHERE t.config_id = %s AND (t.id + s.id) %% 10 = 0
+"""
 
 
 def make_crowd(
@@ -148,6 +159,51 @@ def _fail(
         row.error_remedy = "Mend the source; then it is tried again."
         if number:
             row.next_attempt_at = timezone.now() + timedelta(seconds=40)
+
+
+def make_idle(root: Path, *, folders: int, tables: int) -> SyncConfig:
+    """Make an export of which everything is applied, and its sync; return the sync.
+
+    Every folder has a tenth of the tables. The folders are empty on the disk: what is
+    known is not looked into.
+    """
+    now = timezone.now().replace(microsecond=0)
+    moments = [now - FOLDER * (folders - n) for n in range(folders)]
+    for moment in [*moments, now]:
+        (root / _folder(moment)).mkdir(parents=True)
+    (root / "Changelog").mkdir()
+    (root / "Changelog" / "changelog.info").write_text(_folder(now))
+    config = SyncConfig.objects.create(
+        name="idle", location=str(root), schema_name="idle"
+    )
+    SyncPartition.objects.bulk_create(
+        (
+            SyncPartition(
+                config=config,
+                name=_folder(moment),
+                opened_at=moment,
+                closed_at=moment + FOLDER,
+                state="ready",
+                found_at=moment + FOLDER,
+            )
+            for moment in moments
+        ),
+        batch_size=2000,
+    )
+    SyncTable.objects.bulk_create(
+        SyncTable(
+            config=config,
+            entity=entity,
+            target_name=entity,
+            last_partition=_folder(moments[-1]),
+            attributes=[["Id", "guid"], ["name", "string"]],
+            columns=[["Id", "id", "uuid"], ["name", "name", "text"]],
+        )
+        for entity in _names(tables, random.Random(7))  # noqa: S311
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(_APPLIED, [config.pk])
+    return config
 
 
 def _make_targets(schema: str, names: list[str]) -> None:

@@ -6,7 +6,15 @@ from typing import Any, ClassVar
 
 from django import forms
 
-from sync.models import BadRowPolicy, EmptyText, NewTables, SyncConfig
+from sync.engine.configs import unasked
+from sync.models import (
+    BadRowPolicy,
+    EmptyText,
+    MissingKeys,
+    NewTables,
+    SourceKind,
+    SyncConfig,
+)
 
 MAX_NUMBER = 2**31 - 1
 
@@ -41,7 +49,10 @@ class Globs(forms.CharField):
 
 
 class PolicyForm(forms.Form):
-    """What is done in cases of doubt; set when a sync is made and changed later."""
+    """What is done in cases of doubt; set when a sync is made and changed later.
+
+    It asks only what the kind of the source, a ``feed`` or an export, has a use for.
+    """
 
     new_tables = forms.ChoiceField(
         label="Tables that appear later",
@@ -81,6 +92,21 @@ class PolicyForm(forms.Form):
         help_text="For rows that are applied from now on. A refresh brings the rows "
         "that are there into line.",
     )
+    missing_keys = forms.ChoiceField(
+        label="An update of a row that is not there",
+        choices=[
+            (MissingKeys.IGNORE, "is counted and ignored"),
+            (MissingKeys.INSERT, "makes a row of what it tells"),
+        ],
+        widget=forms.RadioSelect,
+        initial=MissingKeys.IGNORE,
+        help_text="Either way such changes are counted as missing, table by table.",
+    )
+
+    def __init__(self, *args: Any, feed: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in unasked(feed=feed) & self.fields.keys():
+            del self.fields[name]
 
 
 class SettingsForm(PolicyForm):
@@ -90,8 +116,8 @@ class SettingsForm(PolicyForm):
         required=False,
         label="Tables to replicate",
         help_text="Patterns of table names, one a line, such as account or msdyn_*. "
-        "Empty means all. A table that is chosen later is filled from its first "
-        "folder on.",
+        "Empty means all. A table that is chosen later is filled from the "
+        "beginning on.",
     )
     exclude = Globs(
         required=False,
@@ -111,19 +137,26 @@ class SettingsForm(PolicyForm):
 
     SETTINGS: ClassVar = (
         *("include", "exclude", "new_tables", "bad_rows", "max_bad_rows"),
-        *("empty_text", "max_delete_share"),
+        *("empty_text", "missing_keys", "max_delete_share"),
     )
     field_order = SETTINGS
 
     @classmethod
+    def of(cls, config: SyncConfig, *args: Any, **kwargs: Any) -> SettingsForm:
+        """Return a form of a sync's settings."""
+        feed = config.kind == SourceKind.CHANGE_FEED
+        return cls(*args, feed=feed, **kwargs)
+
+    @classmethod
     def values_of(cls, config: SyncConfig) -> dict[str, Any]:
         """Return the settings as they are."""
-        return {name: getattr(config, name) for name in cls.SETTINGS}
+        out = unasked(feed=config.kind == SourceKind.CHANGE_FEED)
+        return {n: getattr(config, n) for n in cls.SETTINGS if n not in out}
 
     @property
     def changes(self) -> dict[str, Any]:
         """The settings as they were entered."""
-        return {name: self.cleaned_data[name] for name in self.SETTINGS}
+        return {n: self.cleaned_data[n] for n in self.SETTINGS if n in self.fields}
 
 
 class DeletionForm(forms.Form):

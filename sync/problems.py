@@ -68,10 +68,10 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "not_an_export": Problem(
         True,
-        "The location holds no export",
+        "The location holds no export and no change feed",
         _SYNC,
         "Give the directory that holds Changelog/changelog.info and the change "
-        "folders.",
+        "folders, or that of the log files of a change feed.",
         deeds=(),
     ),
     "marker_unusable": Problem(

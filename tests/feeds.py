@@ -8,7 +8,8 @@ A typical test::
     feed.update("account", accountid="acc-001", name="Anne")
 
 Every line that is written comes back as a ``Line``; ``tests.feed_oracle`` says what a
-correct replica of them holds.
+correct replica of them holds. Each log file is a ``Stream`` through all its names: what
+is done to files is done by ``rename``, ``truncate``, ``recreate`` and ``remove``.
 """
 
 from __future__ import annotations
@@ -34,16 +35,34 @@ class Line:
     values: Mapping[str, Any]
 
 
+@dataclass(eq=False)
+class Stream:
+    """One log file, by the name under which it is known or was known last.
+
+    ``over`` says that its content is nowhere any more.
+    """
+
+    name: str
+    data: bytes = b""
+    over: bool = False
+
+
 @dataclass
 class FeedWriter:
-    """A directory of log files with its model.json; ``file`` is written to."""
+    """A directory of log files with its model.json; ``file`` is written to.
+
+    ``dialect`` is that of model.json: "logicalName", or "cdm", in which the key of
+    every table is a column ``Id``.
+    """
 
     root: Path
     file: str = "2024-09-10.log"
+    dialect: str = "logicalName"
     lines: list[Line] = field(default_factory=list)
     tables: dict[str, dict[str, str]] = field(default_factory=dict)
     keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    _numbers: dict[str, int] = field(default_factory=dict)
+    streams: dict[str, Stream] = field(default_factory=dict)
+    past: list[Stream] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -56,22 +75,26 @@ class FeedWriter:
         self.write_model()
 
     def write_model(self) -> None:
-        """Write model.json, in the dialect of the original utility."""
-        entities = [
-            {
-                "logicalName": table,
-                "attributes": [
-                    {
-                        "logicalName": name,
-                        "type": type_,
-                        "isPrimaryKey": name in self.keys[table],
-                    }
-                    for name, type_ in columns.items()
-                ],
-            }
-            for table, columns in self.tables.items()
-        ]
+        """Write model.json."""
+        entities = [self._entity(name) for name in self.tables]
         (self.root / "model.json").write_text(json.dumps({"entities": entities}))
+
+    def _entity(self, table: str) -> dict[str, Any]:
+        columns = self.tables[table]
+        if self.dialect == "cdm":
+            attributes = [{"name": n, "dataType": t} for n, t in columns.items()]
+            return {"$type": "LocalEntity", "name": table, "attributes": attributes}
+        return {
+            "logicalName": table,
+            "attributes": [
+                {
+                    "logicalName": name,
+                    "type": type_,
+                    "isPrimaryKey": name in self.keys[table],
+                }
+                for name, type_ in columns.items()
+            ],
+        }
 
     @property
     def path(self) -> Path:
@@ -98,11 +121,42 @@ class FeedWriter:
     def raw(self, text: str | bytes) -> int:
         """Append text to the file as it is; return the number of its first line."""
         data = text.encode() if isinstance(text, str) else text
-        number = self._numbers.get(self.file, 0) + 1
-        self._numbers[self.file] = number - 1 + data.count(b"\n")
-        with self.path.open("ab") as stream:
-            stream.write(data)
+        stream = self.streams.setdefault(self.file, Stream(self.file))
+        number = stream.data.count(b"\n") + 1
+        stream.data += data
+        with self.path.open("ab") as file:
+            file.write(data)
         return number
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name, as a rotation does; it goes on there."""
+        (self.root / old).rename(self.root / new)
+        stream = self.streams[new] = self.streams.pop(old)
+        stream.name = new
+
+    def truncate(self, name: str) -> None:
+        """Cut a file to nothing; it stays the same file."""
+        self._end(name)
+        (self.root / name).write_bytes(b"")
+        self.streams[name] = Stream(name)
+
+    def recreate(self, name: str) -> None:
+        """Put an empty file in a file's place; another one, with its name."""
+        self._end(name)
+        fresh = self.root / ".fresh"
+        fresh.write_bytes(b"")
+        fresh.rename(self.root / name)
+        self.streams[name] = Stream(name)
+
+    def remove(self, name: str) -> None:
+        """Delete a file."""
+        self._end(name)
+        (self.root / name).unlink()
+
+    def _end(self, name: str) -> None:
+        stream = self.streams.pop(name)
+        stream.over = True
+        self.past.append(stream)
 
     def moment(self) -> str:
         """Return the time of the next line."""

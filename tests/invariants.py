@@ -80,12 +80,13 @@ def check_invariants(
         snapshot = db.read(connection, config_id)
         expected = _Expected(export, snapshot, quarantined or {}, frozenset(late))
         now = _observe(snapshot, before)
+        known = [table.name for table in snapshot.tables.values()]
         problems = [
             *_of_tables(expected, snapshot),
             *(_of_backlogs(expected, snapshot, failed) if settled else ()),
             *(_of_history(before, now) if before else ()),
             *_of_twins(snapshot, (db.read(connection, twin) for twin in twins)),
-            *_of_residue(connection, snapshot),
+            *of_residue(connection, snapshot.schema, known),
             *_of_secrets(connection, secrets, list(texts)),
         ]
     if problems:
@@ -330,9 +331,12 @@ def _of_twins(snapshot: db.Snapshot, twins: Iterable[db.Snapshot]) -> Iterator[s
                 yield f"I7 {name}: {one.tombstones}, not {other.tombstones}"
 
 
-def _of_residue(connection: db.Connection, snapshot: db.Snapshot) -> Iterator[str]:
+def of_residue(
+    connection: db.Connection, schema: str, known: list[str]
+) -> Iterator[str]:
+    """Yield what is left behind still when a while has passed."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while found := db.residue(connection, snapshot):
+    while found := db.residue(connection, schema, known):
         if time.monotonic() > deadline:
             yield from (f"I9 {text} is left behind" for text in found)
             return

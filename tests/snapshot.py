@@ -209,12 +209,13 @@ def content(rows: Rows) -> Content:
     NULL is left out: a row has it in every column that came later.
     """
     return {
-        key: {n: _exactly(v) for n, v in row.items() if v is not None}
+        key: {n: exactly(v) for n, v in row.items() if v is not None}
         for key, row in rows.items()
     }
 
 
-def _exactly(value: object) -> str:
+def exactly(value: object) -> str:
+    """Return a value as a text that is equal only when it is stored alike."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = Decimal(value)  # the column of an integer may have become wider
     if isinstance(value, Decimal):
@@ -262,8 +263,10 @@ _RESIDUE: LiteralString = """
 """
 
 
-def residue(connection: Connection, snapshot: Snapshot) -> list[str]:
-    """Return what loads left behind that is neither data nor ledger."""
-    known = [table.name for table in snapshot.tables.values()]
-    found = connection.execute(_RESIDUE, {"schema": snapshot.schema, "known": known})
+def residue(connection: Connection, schema: str, known: list[str]) -> list[str]:
+    """Return what loads left behind that is neither data nor ledger.
+
+    ``known`` are the target tables in the schema.
+    """
+    found = connection.execute(_RESIDUE, {"schema": schema, "known": known})
     return [text for (text,) in found]

@@ -6,6 +6,7 @@ from django.http import HttpRequest
 
 from sync.api.answers import Answer
 from sync.api.asking import body, parameters
+from sync.engine.kinds import is_of_feed
 from sync.engine.outline import TableOutline, column_outlines, outline
 from sync.model_json import MAX_BYTES, Model, parse_model
 
@@ -14,13 +15,13 @@ def look_into(request: HttpRequest) -> Answer:
     """Tell the tables and columns of a model.json, and what they are in PostgreSQL."""
     parameters(request)
     model = parse_model(body(request, MAX_BYTES))
-    found = [_table(table, model) for table in outline(model)]
+    found = [_table(table, model) for table in outline(model, feed=is_of_feed(model))]
     return Answer({"tables": found, "warnings": list(model.warnings)})
 
 
 def _table(table: TableOutline, model: Model) -> dict[str, object]:
     entity = model.entity(table.entity)
-    columns = column_outlines(entity) if entity else []
+    columns = column_outlines(entity, feed=is_of_feed(model)) if entity else []
     return {
         "table": table.entity,
         "target": table.name,

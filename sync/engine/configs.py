@@ -8,14 +8,41 @@ from pathlib import Path
 
 from django.db import IntegrityError, connection, transaction
 
+from sync.engine import first_model
 from sync.engine.history import catch_up
+from sync.engine.kinds import detected_kind
 from sync.engine.locks import Namespace, lock
-from sync.engine.source import source_of
-from sync.errors import ConfigError, ModelError, SourceError
-from sync.model_json import MAX_BYTES, Model, parse_model
-from sync.models import Event, SyncConfig, SyncTable
+from sync.errors import ConfigError
+from sync.model_json import MAX_BYTES
+from sync.models import (
+    EmptyText,
+    Event,
+    MissingKeys,
+    SourceKind,
+    SyncConfig,
+    SyncTable,
+)
+from sync.sources.folder_models import MODEL
 from sync.target.tables import MAX_NAME, choose_name
 
+_REMEDY = (
+    "Give the directory that holds Changelog/changelog.info, or the directory of the "
+    "log files, or one log file."
+)
+_OF_ONE_KIND = (
+    (
+        "missing_keys",
+        SourceKind.CHANGE_FEED,
+        MissingKeys.IGNORE,
+        "An export has no missing keys: its changes are whole rows",
+    ),
+    (
+        "empty_text",
+        SourceKind.SYNAPSE_LINK,
+        EmptyText.NULL,
+        "A change feed has no empty cells: it says null or an empty text",
+    ),
+)
 RESERVED_SCHEMAS = frozenset({"public", "information_schema"})
 
 
@@ -37,6 +64,7 @@ def create_config(
     location: str,
     *,
     schema: str = "",
+    kind: str = "",
     model_json: bytes | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
@@ -45,8 +73,9 @@ def create_config(
 ) -> NewSync:
     """Check everything and create the sync; raises ``ConfigError`` with the reason.
 
-    ``model_json`` only tells the tables while the export has no folder yet.
-    ``policies`` are further fields of the sync. ``by`` is who does it.
+    Without a ``kind`` it is told by what is there. ``model_json`` tells the tables of
+    an export while it has no folder yet, and those of a change feed whose directory has
+    no model.json. ``policies`` are further fields of the sync. ``by`` is who does it.
     """
     config = SyncConfig(
         name=_checked_name(name),
@@ -56,7 +85,10 @@ def create_config(
         exclude=_checked_globs(exclude),
         **(policies or {}),
     )
-    model = _model(config, model_json)
+    given = first_model.parsed(model_json)
+    config.kind = kind or detected_kind(config.location, given)
+    _check_policies(config, policies or {})
+    model = first_model.find(config, model_json, given)
     check_name(config.name)
     check_schema(config.schema_name)
     try:
@@ -72,6 +104,12 @@ def create_config(
     if entities and not selected:
         warnings = (*warnings, "The globs select none of the tables known so far")
     return NewSync(config, selected, warnings)
+
+
+def unasked(*, feed: bool) -> frozenset[str]:
+    """Return the policies that a kind of source, a feed or an export, cannot use."""
+    kind = SourceKind.CHANGE_FEED if feed else SourceKind.SYNAPSE_LINK
+    return frozenset(name for name, of, _, _ in _OF_ONE_KIND if of != kind)
 
 
 def check_name(name: str) -> str:
@@ -108,6 +146,7 @@ def edit_config(
     with transaction.atomic():
         lock(Namespace.CONFIG, config.pk)
         config.refresh_from_db()
+        _check_policies(config, changes)
         for name, value in changes.items():
             if name in {"include", "exclude"}:
                 value = _checked_globs(value)  # type: ignore[arg-type]
@@ -164,21 +203,22 @@ def _checked_name(name: str) -> str:
 
 
 def _checked_location(location: str) -> str:
-    remedy = "Give the directory that holds Changelog/changelog.info."
     try:
         if not location.strip():
-            raise ConfigError("The location is empty", remedy=remedy)
+            raise ConfigError("The location is empty", remedy=_REMEDY)
         path = Path(location).expanduser().absolute()
         str(path).encode()
-        if path.is_dir():
+        if path.is_dir() or (path.is_file() and path.name != MODEL):
             return str(path)
-        problem = "is not a directory" if path.exists() else "does not exist"
+        problem = "is no log file" if path.is_file() else "does not exist"
+        if path.exists() and not path.is_file():
+            problem = "is neither a directory nor a file"
     except UnicodeEncodeError:
         path, problem = Path(ascii(location)), "is not UTF-8"
     except (OSError, RuntimeError) as error:
         path = Path(location)
         problem = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-    raise ConfigError(f"{path} {problem}", where=str(path), remedy=remedy)
+    raise ConfigError(f"{path} {problem}", where=str(path), remedy=_REMEDY)
 
 
 def _checked_schema(schema: str) -> str:
@@ -213,23 +253,8 @@ def _checked_globs(globs: Sequence[str]) -> list[str]:
     return list(globs)
 
 
-def _model(config: SyncConfig, uploaded: bytes | None) -> Model | None:
-    """Return the model that tells the tables: the export's own, else the upload."""
-    given = None
-    if uploaded is not None:
-        try:
-            given = parse_model(uploaded)
-        except ModelError as error:
-            raise ConfigError(error.message, where=error.where) from error
-        config.model_json = [entity.name for entity in given.entities]
-    source = source_of(config)
-    try:
-        return source.model() or given
-    except ModelError:
-        return given  # the root's copy serves as a list only
-    except SourceError as error:
-        if given is not None and error.code == "not_an_export":
-            return given
-        raise ConfigError(
-            error.message, where=error.where, remedy=error.remedy
-        ) from error
+def _check_policies(config: SyncConfig, policies: Mapping[str, object]) -> None:
+    """Refuse a policy that the sync's kind has no use for: it would change nothing."""
+    for name, kind, usual, message in _OF_ONE_KIND:
+        if config.kind != kind and policies.get(name, usual) != usual:
+            raise ConfigError(message, where=name)

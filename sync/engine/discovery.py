@@ -11,7 +11,12 @@ from django.db import transaction
 
 from sync import faultpoints
 from sync.engine.entities import record_tables, selected_tables
-from sync.engine.growth import record_growth, release, rename
+from sync.engine.growth import (
+    record_growth,
+    record_returned,
+    release,
+    rename,
+)
 from sync.engine.history import (
     catch_up,
     needs_looks,
@@ -150,6 +155,7 @@ def record(config: SyncConfig, discovery: Discovery) -> None:
     """Write what was found; to be called in a transaction."""
     lock(Namespace.CONFIG, config.pk)
     rename(config, discovery.renamed)
+    record_returned(config, discovery.present)
     known = dict(config.partitions.values_list("name", "state"))
     record_growth(config, discovery.partitions)
     found = [p for p in discovery.partitions if _is_news(p, known)]

@@ -11,16 +11,17 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from sync.engine import places
-from sync.engine.configs import NewSync, create_config
+from sync.engine import first_model, places
+from sync.engine.configs import NewSync, create_config, unasked
+from sync.engine.kinds import detected_kind, is_of_feed
 from sync.engine.outline import TableOutline, outline
 from sync.engine.selection import globs_for
 from sync.errors import ConfigError, ModelError
-from sync.model_json import Model, parse_model
-from sync.models import SetupDraft, SyncConfig
+from sync.model_json import MAX_BYTES, Model, parse_model
+from sync.models import SetupDraft, SourceKind, SyncConfig
 from sync.sources.browsing import Glance
+from sync.sources.folder_models import MODEL
 from sync.sources.storage import Directory
-from sync.sources.synapse_link import SynapseLink
 
 # In the order in which they are asked.
 STEPS = ("model", "tables", "location", "target", "checks", "start")
@@ -45,23 +46,39 @@ def begin(user: User, data: bytes, file_name: str) -> SetupDraft:
 
 
 def begin_from_export(
-    user: User, location: str, kind: str = places.DIRECTORY.name
+    user: User, location: str, kind: str = places.DIRECTORY.name, holds: str = ""
 ) -> SetupDraft:
-    """Begin with the model.json that an export holds, or with this one instead.
+    """Begin with the model.json of an export or a feed, or with this one instead.
 
-    Raises ``ConfigError`` and ``SourceError``.
+    ``holds`` is which of both it is, "" if that is to be told by what is there. Raises
+    ``ConfigError`` and ``SourceError``.
     """
     path = places.KINDS[kind].checked(location)
-    data = SynapseLink(Directory(path)).root_model_bytes()
+    data = Directory(path).read(MODEL, MAX_BYTES + 1)
     if not data:
         raise ConfigError(
             f"{path} holds no model.json yet",
             where=path,
-            remedy="Upload the model.json, or wait until Synapse Link wrote it.",
+            remedy="Upload the model.json, or wait until it is there.",
         )
     with transaction.atomic():
         _with_model(user, data, {"source": EXPORT, "file": f"{path}/model.json"})
-        return answer(user, "location", {"kind": kind, "path": path})
+        return answer_location(user, path, kind, holds)
+
+
+def answer_location(user: User, path: str, kind: str, holds: str = "") -> SetupDraft:
+    """Remember where the data is, as ``checked`` by its kind, and what it holds.
+
+    Raises ``ConfigError`` when that is not told and cannot be seen.
+    """
+    with transaction.atomic():
+        draft = _locked(user, with_model=True)
+        found = holds or detected_kind(path, model_of(draft))
+        told = {"kind": kind, "path": path, "holds": str(found), "said": bool(holds)}
+        draft.answers = {**draft.answers, "location": told}
+        _outline_again(draft)
+        draft.save(update_fields=["answers", "updated_at"])
+    return draft
 
 
 def begin_anew_from_export(user: User, location: str) -> SetupDraft:
@@ -99,6 +116,16 @@ def tables_of(draft: SetupDraft) -> list[TableOutline]:
         TableOutline(entity, name, columns, key, widest, tuple(warnings), problem)
         for entity, name, columns, key, widest, warnings, problem in rows
     ]
+
+
+def is_feed(draft: SetupDraft) -> bool:
+    """Say whether it is of a change feed, as far as is known."""
+    said = draft.answers.get("location", {}).get("holds")
+    return bool(
+        said == SourceKind.CHANGE_FEED
+        if said
+        else draft.answers.get("model", {}).get("feed")
+    )
 
 
 def left_out(draft: SetupDraft) -> set[str]:
@@ -150,14 +177,31 @@ def planned(draft: SetupDraft) -> SyncConfig:
     location, target = draft.answers["location"], draft.answers["target"]
     entities = [table.entity for table in tables_of(draft)]
     include, exclude = globs_for(entities, left_out(draft))
-    return SyncConfig(
+    feed = is_feed(draft)
+    config = SyncConfig(
         name=target["name"],
         schema_name=target["schema"],
+        kind=SourceKind.CHANGE_FEED if feed else SourceKind.SYNAPSE_LINK,
         location=location["path"],
         include=include,
         exclude=exclude,
-        **target["policies"],
+        **policies_of(draft),
     )
+    if feed and is_uploaded(draft) and draft.model_json:
+        config.model_json = first_model.document(bytes(draft.model_json))
+    return config
+
+
+def policies_of(draft: SetupDraft) -> dict[str, Any]:
+    """Return what was answered for cases of doubt, as far as its kind has them."""
+    given: dict[str, Any] = draft.answers["target"]["policies"]
+    out = unasked(feed=is_feed(draft))
+    return {name: value for name, value in given.items() if name not in out}
+
+
+def is_uploaded(draft: SetupDraft) -> bool:
+    """Say whether its model was uploaded, not read from the location."""
+    return bool(draft.answers["model"]["source"] == UPLOAD)
 
 
 def suggested_name(draft: SetupDraft) -> str:
@@ -185,15 +229,15 @@ def start(user: User) -> NewSync:
             )
         config = planned(draft)
         path = places.KINDS[draft.answers["location"]["kind"]].checked(config.location)
-        uploaded = draft.answers["model"]["source"] == UPLOAD
         created = create_config(
             config.name,
             path,
             schema=config.schema_name,
-            model_json=bytes(draft.model_json or b"") if uploaded else None,
+            kind=config.kind,
+            model_json=bytes(draft.model_json or b"") if is_uploaded(draft) else None,
             include=config.include,
             exclude=config.exclude,
-            policies=draft.answers["target"]["policies"],
+            policies=policies_of(draft),
             by=user.get_username(),
         )
         draft.delete()
@@ -222,7 +266,8 @@ def _with_model(user: User, data: bytes, told: dict[str, Any]) -> SetupDraft:
         raise ModelError("model.json describes no table", where="entities")
     told |= {
         "digest": hashlib.sha256(data).hexdigest(),
-        "tables": [astuple(table) for table in outline(model)],
+        "feed": is_of_feed(model),
+        "tables": _outlined(model, feed=is_of_feed(model)),
         "notes": [note for note in model.warnings if note.endswith("is left out")],
     }
     with transaction.atomic():
@@ -234,5 +279,32 @@ def _with_model(user: User, data: bytes, told: dict[str, Any]) -> SetupDraft:
         if draft.answers.get("model", {}).get("digest") != told["digest"]:
             answers.pop("tables", None)
         draft.answers = answers
+        _look_again(draft)
         draft.save()
     return draft
+
+
+def _look_again(draft: SetupDraft) -> None:
+    """Tell anew what the location holds, with another model; else it is asked again."""
+    location = draft.answers.get("location")
+    if location is None:
+        return
+    try:
+        if not location.get("said"):
+            found = detected_kind(location["path"], model_of(draft))
+            location = {**location, "holds": str(found)}
+        draft.answers = {**draft.answers, "location": location}
+        _outline_again(draft)
+    except ConfigError:
+        draft.answers.pop("location")
+
+
+def _outline_again(draft: SetupDraft) -> None:
+    """Describe the tables as those of a feed, or of an export."""
+    model = {**draft.answers["model"]}
+    model["tables"] = _outlined(model_of(draft), feed=is_feed(draft))
+    draft.answers = {**draft.answers, "model": model}
+
+
+def _outlined(model: Model, *, feed: bool) -> list[Any]:
+    return [astuple(table) for table in outline(model, feed=feed)]

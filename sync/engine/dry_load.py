@@ -6,7 +6,10 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from django.conf import settings
 from django.db import transaction
 
 from sync.engine.batch import PartitionError, initiate_load
@@ -18,7 +21,7 @@ from sync.engine.source import source_of
 from sync.engine.transfer import move
 from sync.engine.words import plural, size
 from sync.errors import Cancelled, SyncError
-from sync.models import DataSyncProgress, SyncConfig, SyncTable
+from sync.models import DataSyncProgress, SourceKind, SyncConfig, SyncTable
 from sync.sources.base import Discovery, PartitionState, Source, TableFile
 
 # What is tried has so many bytes at the most, and so long.
@@ -28,7 +31,7 @@ DISCOVERY_SECONDS = 5.0
 
 
 def smallest_first_file(source: Source, config: SyncConfig) -> TableFile | None:
-    """Return the smallest file with rows of a chosen table in its first folder."""
+    """Return the smallest file with rows of a chosen table in the first folder."""
     discovery = _first_folders(source)
     files = [
         file
@@ -48,8 +51,16 @@ def dry_load(config: SyncConfig) -> str | None:
     Return what was done in words, None without files that are small enough. Nothing
     of it stays: neither the schema nor a record. Raises ``SyncError``.
     """
-    source = source_of(config)
-    discovery = _first_folders(source)
+    if config.kind != SourceKind.CHANGE_FEED:
+        source = source_of(config)
+        return _tried(config, source, _first_folders(source))
+    settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="dry-load-", dir=settings.DATA_DIR) as spool:
+        source = source_of(config, Path(spool))
+        return _tried(config, source, _first_folders(source))
+
+
+def _tried(config: SyncConfig, source: Source, discovery: Discovery) -> str | None:
     with database_errors(), transaction.atomic():
         # A name of its own: two who try the same do not wait for each other for long.
         trial = SyncConfig(
@@ -63,6 +74,7 @@ def dry_load(config: SyncConfig) -> str | None:
             bad_rows=config.bad_rows,
             max_bad_rows=config.max_bad_rows,
             empty_text=config.empty_text,
+            missing_keys=config.missing_keys,
         )
         try:
             return _load(trial, source, discovery)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from django.db.models import Min
 
@@ -26,9 +26,8 @@ def rename(config: SyncConfig, renamed: Iterable[Renamed]) -> None:
     for item in renamed:
         if config.partitions.filter(name=item.new).exists():
             continue  # another look was first
-        moved = config.partitions.filter(name=item.old).update(
-            name=item.new, mark=item.mark
-        )
+        known = config.partitions.filter(name=item.old, mark=item.before)
+        moved = known.update(name=item.new, mark=item.mark)
         if not moved:
             continue
         config.progress.filter(partition=item.old).update(partition=item.new)
@@ -41,6 +40,23 @@ def rename(config: SyncConfig, renamed: Iterable[Renamed]) -> None:
         Event.record(
             config, "partition_renamed", message, level=level, partition=item.new
         )
+
+
+def record_returned(config: SyncConfig, present: Collection[str]) -> None:
+    """Let the tables go on that waited for log files which are there again."""
+    lost = config.partitions.filter(state=SyncPartition.State.LOST).exclude(mark="")
+    for partition in lost.filter(name__in=present):
+        partition.state, partition.reason = SyncPartition.State.READY, ""
+        partition.save(update_fields=["state", "reason"])
+        rows = config.progress.filter(
+            partition=partition.name, error_code="history_lost"
+        )
+        waiting = set(rows.values_list("table_name", flat=True))
+        rows.reset()
+        for table in config.tables.filter(entity__in=waiting):
+            table.unpark()
+        message = "is there again"
+        Event.record(config, "partition_returned", message, partition=partition.name)
 
 
 def record_growth(config: SyncConfig, partitions: Sequence[Partition]) -> None:

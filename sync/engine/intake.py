@@ -28,7 +28,7 @@ from sync.target.fold import Fold
 from sync.target.line_staging import LineStaging
 from sync.target.merge import Merge, RowCounts
 from sync.target.staging import Staging
-from sync.target.tables import IS_DELETE, KEY, SINK, VERSION, Column, Table
+from sync.target.tables import IS_DELETE, SINK, VERSION, Column, Table
 
 TOMBSTONES = sql.Identifier(Tombstone._meta.db_table)
 
@@ -208,7 +208,7 @@ def staging_for(
     return Staging(
         cursor,
         columns_in(target, entity),
-        entity.position(KEY) or 0,
+        next(iter(entity.key_positions), 0),
         partitioned=partitioned,
         empty_text=config.empty_text == EmptyText.EMPTY,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sync.errors import TargetError
 from sync.model_json import DATA_TYPES, Entity, Model, type_key
-from sync.target.tables import IS_DELETE, KEY, VERSION, choose_name, columns_for
+from sync.target.tables import IS_DELETE, VERSION, choose_name, columns_for
 from sync.target.types import sql_type
 
 # What a value takes of a row at the most: those of any length are stored out of line,
@@ -57,29 +57,35 @@ class ColumnOutline:
     notes: tuple[str, ...] = ()
 
 
-def outline(model: Model) -> list[TableOutline]:
-    """Return a model's tables by name, named as discovery names them."""
+def outline(model: Model, *, feed: bool = False) -> list[TableOutline]:
+    """Return a model's tables by name, named as discovery names them.
+
+    In a ``feed`` the order of its lines tells what those of an export are told by
+    columns.
+    """
     folded = Counter(entity.name.lower() for entity in model.entities)
     taken: set[str] = set()
     tables = []
     for entity in sorted(model.entities, key=lambda entity: entity.name):
         name = choose_name(entity.name, taken)
         taken.add(name)
-        tables.append(_table(entity, name, twins=folded[entity.name.lower()]))
+        tables.append(_table(entity, name, folded[entity.name.lower()], feed=feed))
     return tables
 
 
-def column_outlines(entity: Entity) -> list[ColumnOutline]:
-    """Return the columns of a table in their order."""
+def column_outlines(entity: Entity, *, feed: bool = False) -> list[ColumnOutline]:
+    """Return the columns of a table in their order, of a ``feed`` or an export."""
     try:
         names = {c.attribute: c.name for c in columns_for(entity, ())}
     except TargetError:
         names = {}
-    roles = {
-        entity.position(KEY): "key",
-        entity.position(VERSION): "orders the changes",
-        entity.position(IS_DELETE): "marks deletes",
-    }
+    roles = dict.fromkeys(entity.key_positions, "key")
+    if not feed:
+        for name, role in (
+            (VERSION, "orders the changes"),
+            (IS_DELETE, "marks deletes"),
+        ):
+            roles |= dict.fromkeys(_positions(entity, name), role)
     return [
         ColumnOutline(
             attribute.name,
@@ -108,8 +114,13 @@ def _notes(attribute: str, data_type: str, name: str, role: str) -> Iterator[str
         yield "unknown type, kept as text"
 
 
-def _table(entity: Entity, name: str, *, twins: int) -> TableOutline:
-    key = entity.position(KEY)
+def _positions(entity: Entity, name: str) -> tuple[int, ...]:
+    position = entity.position(name)
+    return () if position is None else (position,)
+
+
+def _table(entity: Entity, name: str, twins: int, *, feed: bool) -> TableOutline:
+    keys = [entity.attributes[position].name for position in entity.key_positions]
     types = [sql_type(attribute.data_type) for attribute in entity.attributes]
     widest = _ROW_HEAD + len(types) // 8
     widest += sum(_WIDTHS.get(type_, _OUT_OF_LINE) for type_ in types)
@@ -123,9 +134,12 @@ def _table(entity: Entity, name: str, *, twins: int) -> TableOutline:
         entity.name,
         name,
         len(types),
-        names.get(entity.attributes[key].name, "") if key is not None else "",
+        ", ".join(names[key] for key in keys if key in names),
         widest,
-        tuple(_warnings(entity, name, names, widest, twins)),
+        (
+            *_warnings(entity, name, names, widest, twins),
+            *(() if feed else _of_export(entity)),
+        ),
         problem,
     )
 
@@ -142,9 +156,12 @@ def _warnings(
     types = [type_key(attribute.data_type) for attribute in entity.attributes]
     if unknown := sum(type_ not in _KNOWN for type_ in types):
         yield f"Columns of an unknown type, kept as text: {unknown}."
+    if widest > ROW_LIMIT:
+        yield "So wide that PostgreSQL may refuse rows with a value in every column."
+
+
+def _of_export(entity: Entity) -> Iterator[str]:
     if entity.position(VERSION) is None:
         yield f"No {VERSION}: changes are ordered by the time of their export."
     if entity.position(IS_DELETE) is None:
         yield f"No {IS_DELETE}: rows that were deleted stay."
-    if widest > ROW_LIMIT:
-        yield "So wide that PostgreSQL may refuse rows with a value in every column."

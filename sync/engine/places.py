@@ -1,4 +1,4 @@
-"""Where exports may be: the directories below ``DVSYNC_ROOTS``, found and checked.
+"""Where sources may be: the directories below ``DVSYNC_ROOTS``, found and checked.
 
 The pages offer these only; the command line takes any directory.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from django.conf import settings
 
 from sync.errors import ConfigError, SourceError
-from sync.sources.browsing import Glance, find_exports, folders, glance
+from sync.sources.browsing import Glance, find_sources, folders, glance
 from sync.sources.storage import Directory
 from sync.sources.storage import Kind as EntryKind
 
@@ -34,7 +34,7 @@ class Root:
 
 @dataclass(frozen=True)
 class Place:
-    """A directory that may be an export, and what it looks like."""
+    """A directory that may be an export or a feed, and what it looks like."""
 
     path: str
     seen: Glance = UNSEEN
@@ -47,7 +47,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Search:
-    """The exports that were found; ``cut_short`` when there may be more."""
+    """The exports and feeds that were found; ``cut_short`` when there may be more."""
 
     places: tuple[Place, ...]
     cut_short: bool = False
@@ -77,22 +77,25 @@ class LocationKind:
 
     name: str
     label: str
-    exports: Callable[[], Search]
+    sources: Callable[[], Search]
     browse: Callable[[str], Folder]
     checked: Callable[[str], str]
 
 
 def roots() -> list[Root]:
-    """Return the directories below which exports are offered."""
+    """Return the directories below which sources are offered."""
     return [_root(Path(path)) for path in settings.ROOTS]
 
 
-def checked(path: str) -> str:
+def checked(path: str, *, file: bool = False) -> str:
     """Return the real path of a directory below a root; else ``ConfigError``.
 
-    Symbolic links and ``..`` are resolved first, so no text leads out of the roots.
+    With ``file`` it may be a file as well. Symbolic links and ``..`` are resolved
+    first, so no text leads out of the roots.
     """
     real, _ = _inside(path)
+    if file and os.path.isfile(real):  # noqa: PTH113
+        return real
     if not os.path.isdir(real):  # noqa: PTH112 - Path is no better at odd bytes
         raise ConfigError(f"{real} is no directory, or no longer there", where=real)
     return real
@@ -109,16 +112,16 @@ def look(path: str) -> Place:
         ) from error
 
 
-def exports() -> Search:
-    """Search all roots for exports, each for a limited time."""
+def sources() -> Search:
+    """Search all roots for exports and feeds, each for a limited time."""
     found: dict[str, Place] = {}
     cut_short = False
     for root in roots():
         if root.problem:
             continue
-        search = find_exports(Directory(root.path))
+        search = find_sources(Directory(root.path))
         cut_short = cut_short or search.cut_short
-        for relative, seen in search.exports:
+        for relative, seen in search.sources:
             path = str(Path(root.path, relative))
             found[path] = Place(path, seen)
     return Search(tuple(found.values()), cut_short)
@@ -138,14 +141,14 @@ def browse(path: str) -> Folder:
     return Folder(
         place=place,
         above=str(Path(real).parent) if real != root else "",
-        folders=() if place.seen.is_export else inner,
+        folders=() if place.seen.is_closed else inner,
         links=tuple(e.name for e in entries if e.kind is EntryKind.LINK),
         unnameable=sum(e.kind is EntryKind.UNNAMEABLE for e in entries),
     )
 
 
 DIRECTORY = LocationKind(
-    "directory", "A directory on this machine", exports, browse, checked
+    "directory", "A directory on this machine", sources, browse, checked
 )
 # What the pages offer; a kind that joins is a line here.
 KINDS = {kind.name: kind for kind in (DIRECTORY,)}

@@ -10,7 +10,10 @@ from typing import Any
 
 from django.db import DatabaseError
 
+from sync.engine.words import plural
 from sync.errors import PROBLEMS, SyncError
+from sync.model_json import Model
+from sync.models import SyncConfig
 
 
 class State(StrEnum):
@@ -51,12 +54,44 @@ class Report:
         return all(result.state is not State.FAILED for result in self.results)
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """The bytes that are to be loaded; perhaps not all of them."""
+
+    bytes: int
+    partial: bool
+
+
 class Remark(Exception):
     """A check ended neither well nor in failure."""
 
     def __init__(self, state: State, detail: str, remedy: str = "") -> None:
         super().__init__(detail)
         self.state, self.detail, self.remedy = state, detail, remedy
+
+
+def chosen_names(config: SyncConfig, model: Model) -> set[str]:
+    """Return the tables of a model that a sync would replicate."""
+    names = {entity.name for entity in model.entities}
+    return {name for name in names if config.selects(name)}
+
+
+def compare_models(chosen: set[str], there: Model) -> str:
+    """Say what a source's own model.json describes; warn of chosen tables it lacks."""
+    names = {entity.name for entity in there.entities}
+    if missing := sorted(chosen - names):
+        raise Remark(
+            State.WARNING,
+            f"Not in its model.json: {some_of(missing)}",
+            "These tables wait until they appear. Is it the right location?",
+        )
+    return f"It describes {plural(len(names), 'table')}"
+
+
+def some_of(names: list[str]) -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{', '.join(names[:5])}{more}"
 
 
 def timed(title: str, work: Callable[[], str]) -> Result:

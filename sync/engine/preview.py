@@ -87,7 +87,7 @@ def _ddl(
         schema_exists = target.schema in schemas or relations.schema_exists(
             cursor, target.schema
         )
-        key = tables.key_column(entity, columns)
+        key = tables.key_columns(entity, columns)
         planned = tables.plan(target, columns, key, schema_exists=schema_exists)
         statements += [statement.as_string(cursor) for statement in planned]
         schemas.add(target.schema)

@@ -44,7 +44,7 @@ class Plan:
 
     steps: list[Step]
     columns: tuple[Column, ...]
-    key: str
+    key: tuple[str, ...]
     compared: frozenset[str]
 
 
@@ -107,7 +107,7 @@ def plan(table: SyncTable, steps: list[Step], existing: tuple[Column, ...]) -> P
     for entity in entities:
         columns = tables.columns_for(entity, columns, relation)
     known = frozenset(a.name for entity in entities for a in entity.attributes)
-    return Plan(steps, columns, tables.key_column(steps[-1].entity, columns), known)
+    return Plan(steps, columns, tables.key_columns(steps[-1].entity, columns), known)
 
 
 def replay(

@@ -22,11 +22,11 @@ from sync.engine.rebuild import (
 from sync.engine.session import database_errors, prepare_session, raw_cursor
 from sync.engine.source import source_of
 from sync.errors import SourceError, SyncError
+from sync.model_json import KEY
 from sync.models import DataSyncProgress, SyncPartition, SyncTable
 from sync.sources.base import Form, Source
 from sync.target import relations
 from sync.target.rebuilt import Comparison, Rebuilt
-from sync.target.tables import KEY
 from sync.target.types import TEXT, sql_type
 
 KEYS_SHOWN = 100
@@ -155,7 +155,11 @@ def _nothing_replayed(table: SyncTable) -> Comparison:
     if not table.columns:
         return Comparison(0, 0, 0, 0, ())
     target = table.target()
-    key = next(c.name for c in target.columns if c.attribute.lower() == KEY.lower())
+    named = table.key or [KEY]
+    key = [
+        next(c.name for c in target.columns if c.attribute.lower() == name.lower())
+        for name in named
+    ]
     names = [column.attribute for column in target.columns]
     empty = Rebuilt(raw_cursor(), target, target.columns, key, names)
     empty.create()

@@ -50,7 +50,7 @@ def plan_ddl(table: SyncTable, entity: Entity) -> list[sql.Composed]:
     return tables.plan(
         target,
         columns,
-        tables.key_column(entity, columns),
+        tables.key_columns(entity, columns),
         schema_exists=relations.schema_exists(cursor, target.schema),
     )
 

@@ -16,14 +16,19 @@ from sync.sources.storage import Directory
 from sync.sources.synapse_link import SynapseLink
 
 
-def source_of(config: SyncConfig) -> Source:
-    """Return the source that reads a config's location."""
+def source_of(config: SyncConfig, spool: Path | None = None) -> Source:
+    """Return the source that reads a config's location.
+
+    What it writes for itself goes below ``spool``, else into the data directory.
+    """
     if config.kind == SourceKind.CHANGE_FEED:
-        return change_feed(config.location, _uploaded(config))
+        return change_feed(config.location, _uploaded(config), spool)
     return SynapseLink(Directory(config.location))
 
 
-def change_feed(location: str, uploaded: Model | None = None) -> ChangeFeed:
+def change_feed(
+    location: str, uploaded: Model | None = None, spool: Path | None = None
+) -> ChangeFeed:
     """Return the change feed of a directory or of one log file.
 
     Its spool files are in the data directory.
@@ -31,7 +36,7 @@ def change_feed(location: str, uploaded: Model | None = None) -> ChangeFeed:
     path = Path(location)
     only = "" if path.is_dir() else path.name
     digest = hashlib.sha256(location.encode(errors="surrogateescape")).hexdigest()
-    spool = settings.DATA_DIR / "spool" / digest[:16]
+    spool = spool or settings.DATA_DIR / "spool" / digest[:16]
     folder = Directory(path.parent if only else path)
     return ChangeFeed(folder, spool, only=only, uploaded=uploaded)
 

@@ -18,11 +18,20 @@ from sync.management.base import (
     USAGE,
     describe,
 )
-from sync.models import BadRowPolicy, EmptyText, NewTables, SyncConfig, SyncTable
+from sync.models import (
+    BadRowPolicy,
+    EmptyText,
+    MissingKeys,
+    NewTables,
+    SyncConfig,
+    SyncTable,
+)
 
 BUSY_AGAIN_SECONDS = 0.3
-# Errors of the export as a whole, not of one table in it.
-_EXPORT = frozenset({"source_unreadable", "not_an_export", "marker_unusable"})
+# Errors of the source as a whole, not of one table in it.
+_EXPORT = frozenset(
+    {"source_unreadable", "not_an_export", "marker_unusable", "line_malformed"}
+)
 
 Result = TypeVar("Result")
 
@@ -106,6 +115,12 @@ def add_policies(parser: CommandParser) -> None:
         ("--bad-rows", BadRowPolicy, "a row that cannot be applied: stop its table"),
         ("--empty-text", EmptyText, "an empty cell of a text column is NULL or ''"),
         ("--new-tables", NewTables, "tables that appear later: include, or ask"),
+        (
+            "--missing-keys",
+            MissingKeys,
+            "an update, in a change feed, of a row that is not there: ignore it, or "
+            "insert what it tells",
+        ),
     ):
         default = str(values.choices[0][0])
         parser.add_argument(
@@ -132,6 +147,7 @@ def policies(options: dict[str, Any]) -> dict[str, object]:
         "max_bad_rows",
         "empty_text",
         "new_tables",
+        "missing_keys",
         "max_delete_share",
     )
     return {name: options[name] for name in names if options[name] is not None}

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, When
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
@@ -52,9 +52,13 @@ class ProgressQuerySet(models.QuerySet["DataSyncProgress"]):
         Another load may have applied them meanwhile: its attempt stays.
         """
         applied = Q(copy_status=DataSyncProgress.Status.SUCCESS)
-        self.filter(applied).update(attempts=Greatest(F("attempts") - 1, 1))
-        return self.exclude(applied).update(
-            attempts=Greatest(F("attempts") - 1, 0), started_at=None
+        # One statement: between two of them that load could end.
+        return self.update(
+            attempts=Case(
+                When(applied, then=Greatest(F("attempts") - 1, 1)),
+                default=Greatest(F("attempts") - 1, 0),
+            ),
+            started_at=Case(When(applied, then=F("started_at")), default=None),
         )
 
     def reset(self) -> int:

@@ -72,10 +72,14 @@ WHOLE = Stretch()
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """A known partition that has another name now, and why."""
+    """A known partition that has another name now, and why.
+
+    It is the one that was known with the mark ``before``.
+    """
 
     old: str
     new: str
+    before: str
     mark: str
     reason: str
 

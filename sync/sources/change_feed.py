@@ -11,10 +11,11 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -131,8 +132,7 @@ class ChangeFeed:
         taken: it may be of any table.
         """
         entries = self._entries()
-        marks = {name: Mark.read(mark) for name, mark in known.items() if mark}
-        follower = _Follower(self._storage, entries, marks)
+        follower = _Follower(self._storage, entries, known)
         renamed = follower.follow(self._is_log)
         marks = follower.marks
         look = _Look(time.monotonic() + seconds)
@@ -144,7 +144,8 @@ class ChangeFeed:
         for name in names:
             if look.over:
                 break
-            self._look_into(look, entries[name], marks.get(name))
+            mark = marks.get(name) or self._first_mark(entries[name], marks.values())
+            self._look_into(look, entries[name], mark)
         present = {name for name in names if name in entries}
         spooled = (n for n, m in marks.items() if Spool(self._root, m.key).is_there)
         return Discovery(
@@ -184,9 +185,9 @@ class ChangeFeed:
     ) -> tuple[TableFile, ...]:
         """Return the table's spool files of a stretch; absent ones are made again."""
         mark = Mark.read(stretch.mark)
-        spool = Spool(self._root, mark.key)
         if stretch.anew:
-            spool.drop()
+            mark = self._as_it_is_now(partition, mark)
+        spool = Spool(self._root, mark.key)
         found: list[TableFile] = []
         at = stretch.start
         while at < stretch.end:
@@ -213,11 +214,20 @@ class ChangeFeed:
     def release(self, applied: Mapping[str, int]) -> None:
         """Remove the spool files up to these offsets."""
         for mark, offset in applied.items():
-            Spool(self._root, Mark.read(mark).key).release(offset)
+            key = Mark.read(mark).key
+            for folder in (self._root / key, *self._root.glob(f"{key}-*")):
+                Spool(self._root, folder.name).release(offset)
 
-    def _look_into(self, look: _Look, entry: Entry, mark: Mark | None) -> None:
+    def _as_it_is_now(self, name: str, mark: Mark) -> Mark:
+        """Return a mark with a spool of its own for the file as it is written now.
+
+        Other tables may be reading what was prepared before.
+        """
+        entry = self._entries().get(name)
+        return replace(mark, key=f"{mark.key}-{entry.modified}") if entry else mark
+
+    def _look_into(self, look: _Look, entry: Entry, mark: Mark) -> None:
         """Read what is new in a file, pass by pass, until time is up."""
-        mark = mark or self._first_mark(entry)
         gathered: dict[str, int] = {}
         start = mark.end
         while mark.end < entry.size and not look.over:
@@ -235,7 +245,7 @@ class ChangeFeed:
                 break
             look.is_over()
         if mark.end > start:
-            mark = replace(self._longer_head(entry, mark), modified=entry.modified)
+            mark = replace(self._with_head(entry, mark), modified=entry.modified)
             look.add(entry.name, gathered, start, mark, self._model())
 
     def _segment(self, name: str, mark: Mark, start: int, end: int) -> Segment:
@@ -265,22 +275,29 @@ class ChangeFeed:
                 where=name,
             ) from error
 
-    def _first_mark(self, entry: Entry) -> Mark:
-        """Return the mark of a new file."""
+    def _first_mark(self, entry: Entry, others: Collection[Mark]) -> Mark:
+        """Return the mark of a new file.
+
+        Two looks at it find the same key, and no other file has it, not even one that
+        was in its place and began with the same line.
+        """
         head_bytes = min(entry.size, HEAD_BYTES)
         with self._storage.open(entry.name) as stream:
             head = _digest(stream, head_bytes)
             stream.seek(0)
             first = stream.read(HEAD_BYTES).partition(b"\n")[0]
-        key = hashlib.sha256(f"{entry.name}\0{entry.identity}\0".encode() + first)
-        return Mark(key.hexdigest()[:32], entry.identity, head, head_bytes)
+        told = f"{entry.name}\0{entry.identity}\0".encode() + first
+        taken = {mark.key for mark in others}
+        keys = (hashlib.sha256(b"%d\0" % n + told).hexdigest()[:32] for n in count())
+        key = next(key for key in keys if key not in taken)
+        return Mark(key, entry.identity, head, head_bytes)
 
-    def _longer_head(self, entry: Entry, mark: Mark) -> Mark:
-        """Remember more of how the file begins, up to a limit."""
+    def _with_head(self, entry: Entry, mark: Mark) -> Mark:
+        """Remember how the file begins, up to a limit, as far as it was taken.
+
+        What comes after may be mended, and it is the same file still.
+        """
         head_bytes = min(mark.end, HEAD_BYTES)
-        if head_bytes <= mark.head_bytes and entry.identity == mark.identity:
-            return mark
-        head_bytes = max(head_bytes, mark.head_bytes)
         with self._storage.open(entry.name) as stream:
             head = _digest(stream, head_bytes)
         return replace(mark, head=head, head_bytes=head_bytes, identity=entry.identity)
@@ -379,39 +396,62 @@ class _Follower:
     """Finds the known files again, whatever they are called now."""
 
     def __init__(
-        self, storage: Storage, entries: Mapping[str, Entry], marks: dict[str, Mark]
+        self, storage: Storage, entries: Mapping[str, Entry], known: Mapping[str, str]
     ) -> None:
         self._storage = storage
+        self._known = known
         self._entries = entries
         self._by_identity = {e.identity: e for e in entries.values() if e.identity}
-        self.marks = marks
+        self.marks = {name: Mark.read(mark) for name, mark in known.items() if mark}
 
     def follow(self, is_log: Callable[[str], bool]) -> tuple[Renamed, ...]:
         """Return the known files that have another name now; ``marks`` has it too."""
-        renamed = []
-        lost = [
-            name
+        lost = {
+            name: mark
             for name, mark in self.marks.items()
             if not mark.gone and not self._is_same(self._entries.get(name), mark)
-        ]
+        }
+        # All names are free before the first is taken: files may all have moved on.
         for name in lost:
-            mark = self.marks.pop(name)
-            entry = self._elsewhere(mark, is_log)
-            if entry is not None:
-                mark = replace(mark, identity=entry.identity)
-                self.marks[entry.name] = mark
-                reason = f"{name} is called {entry.name} now"
-                renamed.append(Renamed(name, entry.name, mark.text(), reason))
-            elif name in self._entries:
-                mark = replace(mark, gone=True)
-                new = self._free_name(name)
-                self.marks[new] = mark
-                renamed.append(Renamed(name, new, mark.text(), self._why(name, mark)))
+            del self.marks[name]
+        renamed = []
+        others = [e for n, e in sorted(self._entries.items()) if is_log(n)]
+        for by_content in (False, True):
+            for name, mark in list(lost.items()):
+                known = self._by_identity.get(mark.identity)
+                entry = self._first(others if by_content else [known], mark)
+                if entry is not None:
+                    del lost[name]
+                    new = replace(mark, identity=entry.identity)
+                    reason = f"{name} is called {entry.name} now"
+                    renamed.append(self._rename(name, entry.name, new, reason))
+        for name, mark in lost.items():
+            if name in self._entries:
+                new = replace(mark, gone=True)
+                reason = self._why(name, mark)
+                free = self._free_name(name)
+                renamed.append(self._rename(name, free, new, reason))
             else:
                 self.marks[name] = mark
-        # Away from a name first: another file may have it by now.
-        taken = {item.old for item in renamed}
-        return tuple(sorted(renamed, key=lambda item: item.new in taken))
+        return tuple(self._in_order(renamed))
+
+    def _rename(self, old: str, new: str, mark: Mark, reason: str) -> Renamed:
+        self.marks[new] = mark
+        return Renamed(old, new, self._known[old], mark.text(), reason)
+
+    def _in_order(self, renamed: list[Renamed]) -> Iterator[Renamed]:
+        """Yield the renamed ones so that each name is left before it is taken."""
+        while renamed:
+            left = {item.old for item in renamed}
+            free = [item for item in renamed if item.new not in left]
+            if not free:  # they changed names in a ring: one steps aside
+                first = renamed[0]
+                aside = self._free_name(first.old)
+                yield replace(first, new=aside)
+                renamed[0] = replace(first, old=aside, before=first.mark)
+                continue
+            yield from free
+            renamed = [item for item in renamed if item.new in left]
 
     def _is_same(self, entry: Entry | None, mark: Mark) -> bool:
         if entry is None or entry.size < max(mark.end, mark.head_bytes):
@@ -422,10 +462,9 @@ class _Follower:
         with self._storage.open(entry.name) as stream:
             return _digest(stream, mark.head_bytes) == mark.head
 
-    def _elsewhere(self, mark: Mark, is_log: Callable[[str], bool]) -> Entry | None:
-        by_identity = self._by_identity.get(mark.identity)
-        others = [e for n, e in sorted(self._entries.items()) if is_log(n)]
-        for entry in [by_identity, *others]:
+    def _first(self, entries: Sequence[Entry | None], mark: Mark) -> Entry | None:
+        """Return the first of these that is a known file under a name that is free."""
+        for entry in entries:
             if entry and entry.name not in self.marks and self._is_same(entry, mark):
                 return entry
         return None

@@ -19,7 +19,7 @@ MAX_LINE = 16 * 1024 * 1024
 
 _LINE = re.compile(
     rb"\s*(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?)\s*\|"
-    rb"\s*([A-Za-z]+)\s*\|\s*([^|]*?)\s*\|\s*(.*)",
+    rb"\s*([A-Za-z]+)\s*\|[^|]*\|\s*(.*)",
     re.DOTALL,
 )
 _VERBS = {b"INSERT": "I", b"UPDATE": "U", b"DELETE": "D"}
@@ -33,6 +33,7 @@ _NULL = r"\N"
 # these signs alone.
 _TIME = re.compile(r"[0-9TtZzAaPpMm:.,/+ -]*")
 _SHAPES_KEPT = 1_000
+_TOO_DEEP = "It is nested too deeply"
 
 
 class BadLineError(Exception):
@@ -61,8 +62,13 @@ def table_of(line: bytes, known: Collection[str]) -> str | None:
         return name
     if not name or _UNSAFE.search(name) or len(name.encode()) > MAX_NAME:
         return None
+    return name if is_change(line) else None
+
+
+def is_change(line: bytes) -> bool:
+    """Say whether a line, or how it begins, is a change of some table."""
     match = _LINE.match(line)
-    return name if match and match[2].upper() in _VERBS else None
+    return match is not None and match[2].upper() in _VERBS
 
 
 def is_whole(line: bytes) -> bool:
@@ -71,7 +77,7 @@ def is_whole(line: bytes) -> bool:
     if match is None:
         return False
     try:
-        return isinstance(_decode(match[4]), dict)
+        return isinstance(_decode(match[3]), dict)
     except BadLineError:
         return False
 
@@ -106,7 +112,7 @@ class LineShape:
         if verb is None:
             shown = match[2][:40].decode()
             _refuse(f"{shown} is no verb: INSERT, UPDATE or DELETE")
-        document = match[4]
+        document = match[3]
         told = _decode(document)
         if not isinstance(told, dict):
             _refuse("What is told of the row is no JSON object")
@@ -115,13 +121,15 @@ class LineShape:
         values = list(map(told.get, self._names))
         self._check(values)
         which = self._which(told) if verb == "U" else _NULL
-        cells = _joined(values)
-        if _TELLS_SPECIAL.search(document):
-            cells = _escaped(values, cells)
         try:
+            cells = _joined(values)
+            if _TELLS_SPECIAL.search(document):
+                cells = _escaped(values, cells)
             return f"{verb}\t{which}\t{cells}\n".encode()
         except UnicodeEncodeError as error:
             raise BadLineError("bad_encoding", "It holds half a character") from error
+        except RecursionError as error:
+            raise BadLineError("bad_row", _TOO_DEEP) from error
 
     def _check(self, values: list[Any]) -> None:
         for position in self._keys:
@@ -186,9 +194,7 @@ def _escaped(values: list[Any], row: str) -> str:
 def _cell(value: object) -> str:
     if value is True or value is False:
         return "true" if value else "false"
-    if isinstance(value, (dict, list)):
-        return _json(value).translate(_ESCAPES)
-    return str(value)
+    return _json(value).translate(_ESCAPES)
 
 
 def _json(value: object) -> str:
@@ -215,22 +221,28 @@ def _no_constant(name: str) -> NoReturn:
 
 
 class _Number(str):
-    """A number with a fraction, as it is written: no digit of it may be lost."""
+    """A number as it is written: no digit of it may be lost, nor the sign of -0."""
 
     __slots__ = ()
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_pairs, parse_float=_Number, parse_constant=_no_constant
+    object_pairs_hook=_pairs,
+    parse_float=_Number,
+    parse_int=_Number,
+    parse_constant=_no_constant,
 )
 # A class of our own for each number is slow, and only matters inside a value.
 _FLAT_DECODER = json.JSONDecoder(
-    object_pairs_hook=_pairs, parse_float=str, parse_constant=_no_constant
+    object_pairs_hook=_pairs,
+    parse_float=str,
+    parse_int=str,
+    parse_constant=_no_constant,
 )
 
 
 def _decode(document: bytes) -> Any:
-    """Return a JSON text as Python has it; numbers with a fraction stay as written."""
+    """Return a JSON text as Python has it; numbers stay as they are written."""
     nested = b"[" in document or b"{" in document[1:]
     decoder = _DECODER if nested else _FLAT_DECODER
     try:
@@ -240,7 +252,7 @@ def _decode(document: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise BadLineError("bad_encoding", "It is not UTF-8") from error
     except RecursionError as error:
-        raise BadLineError("bad_row", "It is nested too deeply") from error
+        raise BadLineError("bad_row", _TOO_DEEP) from error
     except ValueError as error:
         raise BadLineError("bad_row", f"It is no JSON: {error}") from error
 

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -35,9 +36,10 @@ FORGOTTEN_AFTER = 86_400.0
 class Segment:
     """A stretch of a log file whose lines were sorted by table.
 
-    ``first_line`` counts the lines before it. ``tables`` holds the bytes of each
-    table's lines, in the order in which the tables were met. ``broken`` is the number
-    of the line of which nobody can say to which table it belongs: it ends there.
+    ``first_line`` counts the line ends before it, and ``lines`` those within it.
+    ``tables`` holds the bytes of each table's lines, in the order in which the tables
+    were met. ``broken`` is the number of the line of which nobody can say to which
+    table it belongs: it ends there.
     """
 
     start: int
@@ -67,11 +69,23 @@ class Spool:
         return self._read(f"{start}-{max(fitting)}") if fitting else None
 
     def files(self, segment: Segment, table: str) -> Iterator[TableFile]:
-        """Yield the file of a table in a segment, if it has lines there."""
+        """Yield the file of a table in a segment, if it has lines there.
+
+        Raises ``SourceError`` when it is shorter than it was: a machine that lost its
+        power may have kept the name of a file and not what was in it.
+        """
         for number, (name, size) in enumerate(segment.tables.items()):
-            if name == table:
-                path = f"{self._key}/{segment.name}/{number}"
-                yield TableFile(path, size, segment.start, segment.end)
+            if name != table:
+                continue
+            place = self._folder / segment.name / str(number)
+            if not place.is_file() or place.stat().st_size != size:
+                shutil.rmtree(place.parent, ignore_errors=True)
+                raise SourceError(
+                    "file_changed", f"A spool file of {table} is cut", where=table
+                )
+            yield TableFile(
+                f"{self._key}/{segment.name}/{number}", size, segment.start, segment.end
+            )
 
     def make(
         self,
@@ -85,9 +99,8 @@ class Spool:
 
         A stretch without a whole line is an empty segment, which is not kept.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        draft = self._draft()
         self._forget_old()
-        draft = Path(tempfile.mkdtemp(prefix="draft-", dir=self._folder))
         try:
             segment = _Pass(draft, known).read(stream, start, end, first_line)
             if segment.end > start:
@@ -101,15 +114,20 @@ class Spool:
         for start, end in self._names():
             if end <= applied:
                 shutil.rmtree(self._folder / f"{start}-{end}", ignore_errors=True)
-
-    def drop(self) -> None:
-        """Remove everything, to be made again."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        with suppress(OSError):  # there is still something in it
+            self._folder.rmdir()
 
     @property
     def is_there(self) -> bool:
         """Whether any segment is there."""
         return bool(self._names())
+
+    def _draft(self) -> Path:
+        """Return a new folder, which becomes a segment when it is done."""
+        while True:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # somebody removed it while it was empty
+                return Path(tempfile.mkdtemp(prefix="draft-", dir=self._folder))
 
     def _keep(self, draft: Path, segment: Segment) -> None:
         told = {**vars(segment), "tables": list(segment.tables.items())}
@@ -178,23 +196,28 @@ class _Pass:
             left -= len(block)
             *lines, rest = (rest + block).split(b"\n")
             for line in lines:
-                if not self._take(segment, line, len(line) + 1):
+                if not self._take(segment, line, b"\n"):
                     return self._finish(segment)
             if len(rest) > MAX_LINE:
                 segment.broken = segment.first_line + segment.lines + 1
                 return self._finish(segment)
         # A last line may have no line end. A JSON object that is closed is whole: what
         # comes later can only be the line end.
-        if rest.strip() and is_whole(rest):
-            self._take(segment, rest, len(rest))
+        if is_whole(self._without_mark(segment, rest)):
+            self._take(segment, rest, b"")
         return self._finish(segment)
 
-    def _take(self, segment: Segment, line: bytes, length: int) -> bool:
+    def _without_mark(self, segment: Segment, line: bytes) -> bytes:
+        """Return a line without the mark with which a file may begin."""
+        return line.removeprefix(BOM) if segment.end == 0 else line
+
+    def _take(self, segment: Segment, raw: bytes, line_end: bytes) -> bool:
         """Take a line into its table's file; False when nobody knows which it is."""
         number = segment.first_line + segment.lines + 1
-        if segment.start == 0 and segment.lines == 0:
-            line = line.removeprefix(BOM)
-        line = line.removesuffix(b"\r")
+        if len(raw) > MAX_LINE:
+            segment.broken = number
+            return False
+        line = self._without_mark(segment, raw).removesuffix(b"\r")
         if line and not line.isspace():
             table = self._table(line)
             if table is None:
@@ -206,8 +229,9 @@ class _Pass:
             self._size += len(record)
             if self._size > GATHERED:
                 self._write(segment)
-        segment.lines += 1
-        segment.end += length
+        # The end of a line that has none yet is counted when it comes.
+        segment.lines += len(line_end)
+        segment.end += len(raw) + len(line_end)
         return True
 
     def _table(self, line: bytes) -> str | None:

@@ -45,20 +45,19 @@ class Rebuilt:
         cursor: Cursor[tuple[object, ...]],
         live: Table,
         columns: Sequence[Column],
-        key: str,
+        key: Sequence[str],
         compared: Collection[str],
     ) -> None:
         self._cursor = cursor
         self._live = live.relation
         self.table = Table(_SCHEMA, _NAME, tuple(columns))
-        self._key = sql.Identifier(key)
-        self._key_name = key
+        self._key = tuple(key)
         self._columns = [c.name for c in columns if c.attribute in compared]
 
     def create(self) -> None:
         """Create the copy, empty."""
         self._cursor.execute(
-            create_temporary_table(_NAME, self.table.columns, self._key_name)
+            create_temporary_table(_NAME, self.table.columns, self._key)
         )
         self._execute(
             "CREATE TEMPORARY TABLE dvsync_rebuilt_tombstones (table_id bigint, "
@@ -71,12 +70,12 @@ class Rebuilt:
         self._execute("ANALYZE {rebuilt}")
         deleted = self._execute(
             "DELETE FROM {live} AS t WHERE NOT EXISTS "
-            "(SELECT FROM {rebuilt} AS r WHERE r.{key} = t.{key})"
+            "(SELECT FROM {rebuilt} AS r WHERE {same})"
         )
         updated = self._update()
         inserted = self._execute(
             "INSERT INTO {live} ({columns}) SELECT {columns} FROM {rebuilt} AS r "
-            "WHERE NOT EXISTS (SELECT FROM {live} AS t WHERE t.{key} = r.{key})",
+            "WHERE NOT EXISTS (SELECT FROM {live} AS t WHERE {same})",
             columns=self._listed("{}"),
         )
         self._execute(
@@ -158,8 +157,8 @@ class Rebuilt:
         self._execute("ANALYZE {rebuilt}")
         self._execute(
             "CREATE TEMPORARY TABLE dvsync_compared ON COMMIT DROP AS "
-            "SELECT coalesce(t.{key}, r.{key})::text AS key, {verdict} AS verdict "
-            "FROM {live} AS t FULL JOIN {rebuilt} AS r ON t.{key} = r.{key}",
+            "SELECT concat_ws(', ', {keys}) AS key, {verdict} AS verdict "
+            "FROM {live} AS t FULL JOIN {rebuilt} AS r ON {same}",
             verdict=self._compose(
                 verdict,
                 live_row=self._listed("t.{}"),
@@ -187,15 +186,14 @@ class Rebuilt:
         )
 
     def _update(self) -> int:
-        if not [name for name in self._columns if name != self._key_name]:
+        others = [name for name in self._columns if name not in self._key]
+        if not others:
             return 0
         return self._execute(
             "UPDATE {live} AS t SET {assignments} FROM {rebuilt} AS r "
-            "WHERE t.{key} = r.{key} AND record_image_ne(ROW({live_row}), ROW({row}))",
+            "WHERE {same} AND record_image_ne(ROW({live_row}), ROW({row}))",
             assignments=sql.SQL(", ").join(
-                sql.SQL("{0} = r.{0}").format(sql.Identifier(name))
-                for name in self._columns
-                if name != self._key_name
+                sql.SQL("{0} = r.{0}").format(sql.Identifier(name)) for name in others
             ),
             live_row=self._listed("t.{}"),
             row=self._listed("r.{}"),
@@ -215,6 +213,14 @@ class Rebuilt:
             live=self._live,
             rebuilt=self.table.relation,
             tombstones=TOMBSTONES,
-            key=self._key,
+            key=sql.Identifier(self._key[0]),
+            keys=sql.SQL(", ").join(
+                sql.SQL("coalesce(t.{0}, r.{0})").format(sql.Identifier(name))
+                for name in self._key
+            ),
+            same=sql.SQL(" AND ").join(
+                sql.SQL("t.{0} = r.{0}").format(sql.Identifier(name))
+                for name in self._key
+            ),
             **parts,
         )

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from psycopg import sql
 
 from sync.errors import TargetError
-from sync.model_json import Attribute, Entity
+from sync.model_json import KEY, Attribute, Entity
 from sync.target.types import SQL_TYPES, TIMESTAMP, sql_type, widened
 
 MAX_NAME = 63  # bytes, PostgreSQL's NAMEDATALEN - 1
 MAX_COLUMNS = 1600
-KEY, VERSION, SINK, IS_DELETE = "Id", "versionnumber", "SinkModifiedOn", "IsDelete"
+VERSION, SINK, IS_DELETE = "versionnumber", "SinkModifiedOn", "IsDelete"
 
 # Every table has these; a column of that name cannot be created.
 _SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
@@ -104,11 +104,11 @@ def columns_for(
     return tuple(columns.values())
 
 
-def key_column(entity: Entity, columns: Sequence[Column]) -> str:
-    """Return the name of the column that holds the entity's key."""
-    position = entity.position(KEY)
-    attribute = entity.attributes[position or 0].name
-    return next(c.name for c in columns if c.attribute == attribute)
+def key_columns(entity: Entity, columns: Sequence[Column]) -> tuple[str, ...]:
+    """Return the names of the columns that hold the entity's key."""
+    names = {column.attribute: column.name for column in columns}
+    attributes = entity.attributes
+    return tuple(names[attributes[index].name] for index in entity.key_positions)
 
 
 def create_schema(schema: str) -> sql.Composed:
@@ -116,20 +116,20 @@ def create_schema(schema: str) -> sql.Composed:
     return sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema))
 
 
-def create_table(table: Table, key: str) -> sql.Composed:
-    """Return the statement that creates a table; ``key`` is its key column."""
+def create_table(table: Table, key: Sequence[str]) -> sql.Composed:
+    """Return the statement that creates a table; ``key`` are its key columns."""
     return sql.SQL("CREATE TABLE {} ({}, PRIMARY KEY ({}))").format(
-        table.relation, _definitions(table.columns), sql.Identifier(key)
+        table.relation, _definitions(table.columns), _names(key)
     )
 
 
 def create_temporary_table(
-    name: str, columns: Sequence[Column], key: str
+    name: str, columns: Sequence[Column], key: Sequence[str]
 ) -> sql.Composed:
     """Return the statement for a table that goes away with the transaction."""
     return sql.SQL(
         "CREATE TEMPORARY TABLE {} ({}, PRIMARY KEY ({})) ON COMMIT DROP"
-    ).format(sql.Identifier(name), _definitions(columns), sql.Identifier(key))
+    ).format(sql.Identifier(name), _definitions(columns), _names(key))
 
 
 def add_columns(table: Table, columns: Iterable[Column]) -> sql.Composed:
@@ -157,7 +157,7 @@ def retype(table: Table, columns: Iterable[Column]) -> sql.Composed:
 
 
 def plan(
-    table: Table, columns: Sequence[Column], key: str, *, schema_exists: bool
+    table: Table, columns: Sequence[Column], key: Sequence[str], *, schema_exists: bool
 ) -> list[sql.Composed]:
     """Return the statements that give ``table`` exactly ``columns``.
 
@@ -197,6 +197,10 @@ def adopted(table: Table, found: Mapping[str, str], entity: Entity) -> Table:
     return replace(table, columns=tuple(columns))
 
 
+def _names(columns: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
 def _definitions(columns: Iterable[Column]) -> sql.Composed:
     return sql.SQL(", ").join(
         sql.SQL("{} {}").format(sql.Identifier(column.name), SQL_TYPES[column.type])
@@ -205,13 +209,14 @@ def _definitions(columns: Iterable[Column]) -> sql.Composed:
 
 
 def _check(entity: Entity, width: int) -> None:
-    if entity.position(KEY) is None:
+    if not entity.key_positions:
         raise TargetError(
             "unsupported_entity",
             f"{entity.name} has no column {KEY}, by which rows are told apart",
             where=entity.name,
         )
-    for name, allowed in _SYSTEM_TYPES.items():
+    # With a key of its own, the names of Synapse Link's columns mean nothing.
+    for name, allowed in ({} if entity.key else _SYSTEM_TYPES).items():
         position = entity.position(name)
         if position is None:
             continue

@@ -44,7 +44,7 @@ def sync_settings(request: HttpRequest, pk: int) -> HttpResponse:
     entered = request.POST.copy()
     stale = entered.get("seen") != _digest(config)
     entered["seen"] = _digest(config)
-    form = SettingsForm(entered)
+    form = SettingsForm.of(config, entered)
     valid = form.is_valid()
     if stale:
         form.add_error(
@@ -62,7 +62,7 @@ def sync_settings(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _settings_form(config: SyncConfig) -> SettingsForm:
     values = SettingsForm.values_of(config)
-    return SettingsForm(initial={**values, "seen": _digest(config)})
+    return SettingsForm.of(config, initial={**values, "seen": _digest(config)})
 
 
 def _settings(

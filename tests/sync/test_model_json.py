@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from sync import model_json
 from sync.errors import ModelError
-from sync.model_json import Attribute, Entity, FilePartition, Model, parse_model
+from sync.model_json import (
+    Attribute,
+    Dialect,
+    Entity,
+    FilePartition,
+    Model,
+    checking,
+    parse_model,
+)
 
 DATA = Path(__file__).parents[1] / "data"
 PATH = re.compile(r"(entities(\[\d+\](\.[A-Za-z$:]+(\[\d+\](\.[A-Za-z$:]+)*)?)?)?)?")
@@ -155,10 +163,21 @@ class TestSamples:
     def test_a_real_malformed_model_is_refused(self) -> None:
         assert refusal((DATA / "malformed_model_json.json").read_bytes()).permanent
 
-    def test_the_dialect_of_the_seed_project_is_refused_with_its_path(self) -> None:
-        error = refusal((DATA / "dvsyncutil_model.json").read_bytes())
+    def test_the_dialect_of_the_first_utility_is_read_with_its_keys_as_text(
+        self,
+    ) -> None:
+        found = parse_model((DATA / "dvsyncutil_model.json").read_bytes())
 
-        assert error.where.startswith("entities[0]")
+        assert found.dialect is Dialect.LOGICAL
+        assert found.warnings == ()
+        assert {entity.name: entity.key for entity in found.entities} == {
+            "account": ("accountid",),
+            "contact": ("contactid",),
+        }
+        account, contact = found.entities
+        assert account.attributes[0] == Attribute("accountid", "string")
+        assert account.attributes[-1] == Attribute("createdon", "datetime")
+        assert contact.attributes[-1] == Attribute("accountid", "string")
 
 
 class TestWhatIsRead:
@@ -420,7 +439,7 @@ class TestRefusedBytes:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         data = json.dumps(model(entity())).encode()
-        monkeypatch.setattr(model_json, "MAX_BYTES", len(data) - 1)
+        monkeypatch.setattr(checking, "MAX_BYTES", len(data) - 1)
 
         refusal(data)
 
@@ -428,7 +447,7 @@ class TestRefusedBytes:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         data = json.dumps(model(entity())).encode()
-        monkeypatch.setattr(model_json, "MAX_BYTES", len(data))
+        monkeypatch.setattr(checking, "MAX_BYTES", len(data))
 
         assert names(parse_model(data)) == ["account"]
 

@@ -23,7 +23,7 @@ class Command(DvsyncCommand):
 
     help = (
         "Changes options of a sync; those that are not given stay. A table that is "
-        "selected later is filled from its first folder on. --include and --exclude "
+        "selected later is filled from the beginning on. --include and --exclude "
         "replace the former globs; '' alone clears them."
     )
     epilog = "Exit codes: 0 changed; 2 refused, with the reason; 5 no database."

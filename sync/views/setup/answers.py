@@ -69,14 +69,14 @@ def show_target(
 ) -> HttpResponse:
     """Show the form of the target, filled with what was answered or suggested."""
     if form is None:
-        form = TargetForm(initial=_answered(draft), use_required_attribute=False)
+        form = _target_form(draft, initial=_answered(draft))
     mistakes = mistakes_of(form) if form.is_bound else []
     return show(request, "target", draft, {"form": form}, mistakes)
 
 
 def save_target(request: HttpRequest, draft: SetupDraft) -> HttpResponse:
     """Remember the target."""
-    form = TargetForm(request.POST, use_required_attribute=False)
+    form = _target_form(draft, request.POST)
     if not form.is_valid():
         return show_target(request, draft, form)
     answer = {
@@ -113,8 +113,7 @@ def save_checks(request: HttpRequest, draft: SetupDraft) -> HttpResponse:
     if whole is None:
         raise drafts.GoneError
     config = drafts.planned(whole)
-    uploaded = whole.answers["model"]["source"] == drafts.UPLOAD
-    report = check(config, drafts.model_of(whole), uploaded=uploaded)
+    report = check(config, drafts.model_of(whole), uploaded=drafts.is_uploaded(whole))
     drafts.answer(user_of(request), "checks", _report(whole, report))
     return to_step("checks")
 
@@ -135,6 +134,7 @@ def show_start(
         "bytes": draft.answers["checks"].get("bytes"),
         "partial": draft.answers["checks"].get("partial"),
         "seen": drafts.seen_of(draft),
+        "feed": drafts.is_feed(draft),
         "serves": status.polling and status.workers,
         "target": draft.answers["target"],
         "of": drafts.fingerprint(draft),
@@ -168,6 +168,11 @@ def check_schema_or_given(schema: str) -> str:
         return check_schema(schema)
     except ConfigError:
         return schema
+
+
+def _target_form(draft: SetupDraft, *args: Any, **kwargs: Any) -> TargetForm:
+    feed = drafts.is_feed(draft)
+    return TargetForm(*args, feed=feed, use_required_attribute=False, **kwargs)
 
 
 def _answered(draft: SetupDraft) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class UploadForm(forms.Form):
     model = forms.FileField(
         label="model.json",
         error_messages={
-            "required": "Choose a file first: the model.json of your export.",
+            "required": "Choose a file first: the model.json.",
             "empty": "The file is empty.",
         },
     )
@@ -83,7 +83,8 @@ class TargetForm(PolicyForm):
 
     def policies(self) -> dict[str, object]:
         """Return the answers that are fields of a sync, of a valid form."""
-        return {name: self.cleaned_data[name] for name in PolicyForm.base_fields}
+        names = PolicyForm.base_fields.keys() & self.fields.keys()
+        return {name: self.cleaned_data[name] for name in sorted(names)}
 
 
 def _checked(check: Any, value: str) -> str:

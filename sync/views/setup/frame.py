@@ -19,7 +19,7 @@ from sync.views.pages import page
 TITLES = {
     "model": "The model.json",
     "tables": "Choose tables",
-    "location": "Location of the export",
+    "location": "Location of the data",
     "target": "Target in PostgreSQL",
     "checks": "Checks",
     "start": "Start",

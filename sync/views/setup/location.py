@@ -1,4 +1,4 @@
-"""Step 3: where the export is, or step 1 when its model.json is read from there."""
+"""Step 3: where the data is, or step 1 when its model.json is read from there."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 
 from sync.engine import drafts, places
+from sync.engine.kinds import UnclearKindError
 from sync.engine.places import Folder, Place
 from sync.errors import ConfigError, SyncError
-from sync.models import SetupDraft, SyncConfig
+from sync.models import SetupDraft, SourceKind, SyncConfig
 from sync.views.setup.frame import Mistake, mistake_of, to_step, user_of
 from sync.views.setup.frame import show as show_step
 
 PER_PAGE = 100
-# So many exports are offered at once; one may browse to the others.
+# So many places are offered at once; one may browse to the others.
 OFFERED = 50
 
 
@@ -27,12 +28,16 @@ def reads_model(request: HttpRequest, draft: SetupDraft) -> bool:
 
 
 def show(
-    request: HttpRequest, draft: SetupDraft, mistakes: tuple[Mistake, ...] = ()
+    request: HttpRequest,
+    draft: SetupDraft,
+    mistakes: tuple[Mistake, ...] = (),
+    *,
+    unclear: bool = False,
 ) -> HttpResponse:
-    """Show the exports that were found, and the folder that one browses."""
+    """Show the places that were found, and the folder that one browses."""
     chosen = draft.answers.get("location", {}).get("path", "")
     kind = places.KINDS[places.DIRECTORY.name]
-    search = kind.exports()
+    search = kind.sources()
     offered = list(search.places[:OFFERED])
     folder: Folder | None = None
     if wanted := request.GET.get("in", ""):
@@ -56,6 +61,9 @@ def show(
         ),
         "roots": places.roots(),
         "reads_model": reads_model(request, draft),
+        "unclear": unclear,
+        "holds": draft.answers.get("location", {}).get("holds", ""),
+        "kinds": SourceKind.choices,
     }
     known = draft if draft.pk else None
     return show_step(request, "location", known, context, mistakes)
@@ -63,16 +71,21 @@ def show(
 
 def save(request: HttpRequest, draft: SetupDraft) -> HttpResponse:
     """Remember the location; read the model from it when there is none yet."""
-    path = request.POST.get("path", "")
+    path, holds = request.POST.get("path", ""), request.POST.get("holds", "")
     kind = places.KINDS.get(request.POST.get("kind", ""), places.DIRECTORY)
     try:
         if not path:
             raise ConfigError("Choose a directory first")
+        holds = holds if holds in SourceKind.values else ""
         if reads_model(request, draft):
-            drafts.begin_from_export(user_of(request), path, kind.name)
+            drafts.begin_from_export(user_of(request), path, kind.name, holds)
             return to_step("tables")
-        answer = {"kind": kind.name, "path": kind.checked(path)}
-        draft = drafts.answer(user_of(request), "location", answer)
+        draft = drafts.answer_location(
+            user_of(request), kind.checked(path), kind.name, holds
+        )
+    except UnclearKindError as error:
+        said = Mistake(error.message, "holds", remedy="Say below what it is.")
+        return show(request, draft, (said,), unclear=True)
     except SyncError as error:
         return show(request, draft, (mistake_of(error, "offered"),))
     return to_step(drafts.next_step(draft, "location"))
@@ -87,11 +100,11 @@ def _still_there(path: str) -> list[Place]:
 
 def _ticked(offered: list[Place], chosen: str, folder: Folder | None) -> str:
     """Return the path that is ticked at first."""
-    if folder and (folder.place.seen.is_export or not offered[1:]):
+    if folder and (folder.place.seen.is_source or not offered[1:]):
         return folder.place.path
     if chosen:
         return chosen
-    exports = [place.path for place in offered if place.seen.is_export]
+    exports = [place.path for place in offered if place.seen.is_source]
     return exports[0] if len(exports) == 1 else ""
 
 

@@ -92,7 +92,7 @@ def columns(request: HttpRequest) -> HttpResponse:
     entity = drafts.model_of(draft).entity(request.GET.get("table", ""))
     if entity is None:
         raise Http404
-    found = column_outlines(entity)
+    found = column_outlines(entity, feed=drafts.is_feed(draft))
     context = {
         "entity": entity.name,
         "columns": found[:COLUMNS_SHOWN],

@@ -97,13 +97,13 @@ def test_a_root_that_is_missing_or_no_directory_is_told(
     assert missing.problem == "does not exist"
     assert "Not a directory" in file.problem
     assert good.problem == ""
-    assert places.exports().places == ()
+    assert places.sources().places == ()
 
 
 def test_exports_of_all_roots_are_offered_once(root: Path, settings: Settings) -> None:
     export = ExportWriter(root / "inner" / "contoso")
     settings.ROOTS = [root, root / "inner"]
-    assert [place.path for place in places.exports().places] == [str(export.root)]
+    assert [place.path for place in places.sources().places] == [str(export.root)]
 
 
 def test_one_browses_from_folder_to_folder(root: Path) -> None:
@@ -123,5 +123,5 @@ def test_an_export_has_no_folders_to_go_into(root: Path) -> None:
     export = ExportWriter(root / "contoso")
     (export.root / "account").mkdir()
     folder = places.browse(str(export.root))
-    assert folder.place.seen.is_export
+    assert folder.place.seen.is_source
     assert folder.folders == ()

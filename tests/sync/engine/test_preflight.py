@@ -11,7 +11,7 @@ from psycopg import sql
 from pytest_django import Settings
 
 from sync.engine import dry_load as dry
-from sync.engine import preflight, preflight_database
+from sync.engine import preflight, preflight_database, preflight_export
 from sync.engine.dry_load import dry_load
 from sync.engine.preflight import check
 from sync.engine.preflight_results import Report, State
@@ -252,7 +252,7 @@ def test_a_table_in_the_way_fails_the_dry_load(source: ExportWriter) -> None:
 def test_sizes_that_take_too_long_are_told_in_part(
     source: ExportWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "SIZES_SECONDS", -1)
+    monkeypatch.setattr(preflight_export, "SIZES_SECONDS", -1)
     found = report(source)
     assert found.partial
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +10,9 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from sync.models import Event, SyncConfig
+from sync.models import Event, SourceKind, SyncConfig
 from tests.exports import ExportWriter
+from tests.feeds import FeedWriter
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -99,8 +102,10 @@ def test_a_name_that_is_none_is_refused(location: str, name: str) -> None:
 
 def test_a_location_that_is_no_directory_is_refused(tmp_path: Path) -> None:
     assert "does not exist" in refused("sales", str(tmp_path / "nowhere"))
-    (tmp_path / "file").touch()
-    assert "is not a directory" in refused("sales", str(tmp_path / "file"))
+    (tmp_path / "model.json").touch()
+    assert "is no log file" in refused("sales", str(tmp_path / "model.json"))
+    os.mkfifo(tmp_path / "pipe")
+    assert "neither a directory nor a file" in refused("sales", str(tmp_path / "pipe"))
 
 
 @pytest.mark.parametrize("location", ["", " ", "x" * 300, "~nosuchuser/x", "a\udcff"])
@@ -158,3 +163,155 @@ def test_help_begins_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         call_command("createsync", "--help")
     assert capsys.readouterr().out.startswith("Examples:\n  manage.py createsync ")
+
+
+# Which kind it is
+
+UTILITY = DATA / "dvsyncutil" / "model.json"
+CDM = DATA / "fno_model.json"
+EXPORT, FEED = SourceKind.SYNAPSE_LINK, SourceKind.CHANGE_FEED
+
+
+def place(root: Path, *things: str) -> str:
+    """Make a directory with these things in it."""
+    root.mkdir()
+    for thing in things:
+        if thing == "marker":
+            (root / "Changelog").mkdir()
+            marker = root / "Changelog" / "changelog.info"
+            marker.write_text("2026-01-01T00.00.00Z")
+        elif thing == "log":
+            shutil.copy(DATA / "dvsyncutil" / "synapse.json", root / "a.log")
+        else:
+            shutil.copy({"cdm": CDM, "utility": UTILITY}[thing], root / "model.json")
+    return str(root)
+
+
+@pytest.mark.parametrize(
+    ("things", "given", "kind"),
+    [
+        (["marker"], None, EXPORT),
+        (["marker", "cdm"], None, EXPORT),
+        (["marker"], CDM, EXPORT),
+        (["log", "utility"], None, FEED),
+        (["log", "cdm"], None, FEED),
+        (["log"], UTILITY, FEED),
+        (["log"], CDM, FEED),
+        ([], CDM, EXPORT),
+        ([], UTILITY, FEED),
+        (["utility"], None, FEED),
+        (["utility"], UTILITY, FEED),
+    ],
+)
+def test_the_kind_is_told_by_what_is_there(
+    tmp_path: Path, things: list[str], given: Path | None, kind: SourceKind
+) -> None:
+    location = place(tmp_path / "data", *things)
+    arguments = ["--model-json", str(given)] if given else []
+    out, _ = create("sales", location, *arguments)
+    assert SyncConfig.objects.get().kind == kind
+    assert f"the {kind.label} {location}" in out
+
+
+@pytest.mark.parametrize(
+    ("things", "given"),
+    [
+        (["marker", "log"], None),
+        (["marker", "log"], UTILITY),
+        (["marker", "utility"], None),
+        (["marker"], UTILITY),
+        (["cdm"], UTILITY),
+        (["utility"], CDM),
+    ],
+)
+def test_what_contradicts_itself_is_asked_about(
+    tmp_path: Path, things: list[str], given: Path | None
+) -> None:
+    location = place(tmp_path / "data", *things)
+    arguments = ["--model-json", str(given)] if given else []
+    said = refused("sales", location, *arguments)
+    assert "--kind synapse-link or --kind change-feed" in said
+
+
+def test_what_is_both_is_what_one_says(tmp_path: Path) -> None:
+    location = place(tmp_path / "data", "marker", "log")
+    create("one", location, "--kind", "synapse-link")
+    create("two", location, "--kind", "change-feed", "--model-json", str(UTILITY))
+    kinds = dict(SyncConfig.objects.values_list("name", "kind"))
+    assert kinds == {"one": EXPORT, "two": FEED}
+
+
+def test_neither_of_both_is_refused_with_what_each_looks_like(tmp_path: Path) -> None:
+    said = refused("sales", place(tmp_path / "data"))
+    assert "changelog.info" in said
+    assert "log files" in said
+
+
+def test_a_feed_without_a_model_is_refused(tmp_path: Path) -> None:
+    said = refused("sales", place(tmp_path / "data", "log"))
+    assert "needs a model.json" in said
+    assert "--model-json" in said
+
+
+def test_the_given_model_of_a_feed_is_kept_whole(tmp_path: Path) -> None:
+    create("sales", place(tmp_path / "data", "log"), "--model-json", str(UTILITY))
+    kept = SyncConfig.objects.get().model_json
+    assert kept == json.loads(UTILITY.read_bytes())
+
+
+def test_a_feed_with_a_model_of_its_own_keeps_no_other(tmp_path: Path) -> None:
+    location = place(tmp_path / "data", "log", "utility")
+    create("sales", location, "--model-json", str(UTILITY))
+    assert SyncConfig.objects.get().model_json is None
+
+
+def test_a_given_model_with_signs_that_postgresql_refuses_is_kept(
+    tmp_path: Path,
+) -> None:
+    document = json.loads(UTILITY.read_bytes())
+    document["entities"][0]["description"] = "\0 and \ud800" + "x" * 5000
+    model = tmp_path / "given.json"
+    model.write_text(json.dumps(document), encoding="utf-8")
+    create("sales", place(tmp_path / "data", "log"), "--model-json", str(model))
+    kept = SyncConfig.objects.get().model_json
+    assert len(kept["entities"][0]["description"]) == 5007
+
+
+def test_the_broken_model_of_a_feed_is_refused(tmp_path: Path) -> None:
+    location = place(tmp_path / "data", "log")
+    Path(location, "model.json").write_text("{")
+    assert "not valid JSON" in refused("sales", location)
+
+
+def test_one_log_file_is_a_feed(tmp_path: Path) -> None:
+    location = place(tmp_path / "data", "log", "utility")
+    file = Path(location, "a.log").rename(Path(location, "changes.txt"))
+    out, _ = create("sales", str(file))
+    assert "2 tables" in out
+    config = SyncConfig.objects.get()
+    assert (config.kind, config.location) == (FEED, str(file))
+    assert "is a file" in refused("other", str(file), "--kind", "synapse-link")
+
+
+def test_a_link_to_a_log_file_is_refused(tmp_path: Path) -> None:
+    location = place(tmp_path / "data", "log", "utility")
+    link = Path(location, "b.log")
+    link.symlink_to(Path(location, "a.log"))
+    assert "symbolic link" in refused("sales", str(link))
+
+
+def test_policies_of_the_other_kind_are_refused(tmp_path: Path, location: str) -> None:
+    assert "whole rows" in refused("sales", location, "--missing-keys", "insert")
+    feed = FeedWriter(tmp_path / "feed")
+    feed.table("account", "accountid")
+    feed.insert("account", accountid="a")
+    root = str(feed.root)
+    assert "no empty cells" in refused("sales", root, "--empty-text", "empty")
+    create("sales", root, "--missing-keys", "insert")
+    config = SyncConfig.objects.get()
+    assert config.missing_keys == "insert"
+    call_command("editsync", "sales", "--missing-keys", "ignore", stdout=io.StringIO())
+    config.refresh_from_db()
+    assert config.missing_keys == "ignore"
+    with pytest.raises(CommandError, match="no empty cells"):
+        call_command("editsync", "sales", "--empty-text", "empty")

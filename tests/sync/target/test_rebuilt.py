@@ -50,7 +50,7 @@ def cursor(transactional_db: None) -> Iterator[Cursor[Any]]:
 
 @pytest.fixture
 def copy(cursor: Cursor[Any]) -> Rebuilt:
-    rebuilt = Rebuilt(cursor, LIVE, COLUMNS, "id", COMPARED)
+    rebuilt = Rebuilt(cursor, LIVE, COLUMNS, ["id"], COMPARED)
     rebuilt.create()
     return rebuilt
 
@@ -117,7 +117,7 @@ def test_what_is_equal_is_not_written(cursor: Cursor[Any], copy: Rebuilt) -> Non
 
 
 def test_a_table_with_a_key_alone_is_rebuilt(cursor: Cursor[Any]) -> None:
-    copy = Rebuilt(cursor, LIVE, COLUMNS[:1], "id", {"Id"})
+    copy = Rebuilt(cursor, LIVE, COLUMNS[:1], ["id"], {"Id"})
     copy.create()
     put(cursor, LIVE.relation, "1", "x")
     cursor.execute(sql.SQL("INSERT INTO {} VALUES ('2')").format(copy.table.relation))

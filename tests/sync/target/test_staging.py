@@ -193,7 +193,7 @@ def replicated(cursor: Raw, data_type: str, cell: str) -> object:
     """Return how PostgreSQL writes a value after it went through the merge."""
     table = Table("load_test", "t", columns(data_type))
     cursor.execute("CREATE SCHEMA load_test")
-    cursor.execute(create_table(table, "id"))
+    cursor.execute(create_table(table, ["id"]))
     filled = Staging(cursor, table.columns, 0)
     filled.create()
     filled.begin_partition(1)

@@ -23,7 +23,7 @@ from sync.target.tables import (
     columns_for,
     create_schema,
     create_table,
-    key_column,
+    key_columns,
     plan,
 )
 
@@ -406,13 +406,13 @@ class TestKeyColumn:
     def test_the_key_is_found_in_any_case(self, spelling: str) -> None:
         wanted = Entity("a", (Attribute("name", "string"), Attribute(spelling, "guid")))
 
-        assert key_column(wanted, columns_for(wanted, ())) == "id"
+        assert key_columns(wanted, columns_for(wanted, ())) == ("id",)
 
     def test_the_exact_spelling_is_the_key(self) -> None:
         wanted = Entity("a", (Attribute("id", "string"), Attribute("Id", "guid")))
         columns = columns_for(wanted, ())
 
-        assert key_column(wanted, columns) == by_attribute(columns)["Id"]
+        assert key_columns(wanted, columns) == (by_attribute(columns)["Id"],)
 
 
 def snapshot(statement: sql.Composed) -> str:
@@ -440,7 +440,7 @@ class TestStatements:
         assert snapshot(create_schema("sales")) == 'CREATE SCHEMA "sales"'
 
     def test_create_table(self) -> None:
-        assert snapshot(create_table(SALES, "id")) == (
+        assert snapshot(create_table(SALES, ["id"])) == (
             'CREATE TABLE "sales"."account" ('
             '"id" uuid, '
             '"name" text, '
@@ -468,29 +468,29 @@ class TestStatements:
     def test_a_table_that_is_new_is_planned_with_its_schema(self) -> None:
         new = Table("sales", "account", ())
 
-        found = plan(new, SALES.columns, "id", schema_exists=False)
+        found = plan(new, SALES.columns, ["id"], schema_exists=False)
 
         assert [snapshot(s) for s in found] == [
             snapshot(create_schema("sales")),
-            snapshot(create_table(SALES, "id")),
+            snapshot(create_table(SALES, ["id"])),
         ]
 
     def test_a_schema_that_exists_is_not_made_again(self) -> None:
         new = Table("sales", "account", ())
 
-        (statement,) = plan(new, SALES.columns, "id", schema_exists=True)
+        (statement,) = plan(new, SALES.columns, ["id"], schema_exists=True)
 
-        assert snapshot(statement) == snapshot(create_table(SALES, "id"))
+        assert snapshot(statement) == snapshot(create_table(SALES, ["id"]))
 
     def test_only_what_is_new_is_added(self) -> None:
         new = Column("colour", "colour", "text")
 
-        (statement,) = plan(SALES, (*SALES.columns, new), "id", schema_exists=True)
+        (statement,) = plan(SALES, (*SALES.columns, new), ["id"], schema_exists=True)
 
         assert snapshot(statement) == snapshot(add_columns(SALES, [new]))
 
     def test_nothing_is_planned_when_nothing_is_new(self) -> None:
-        assert plan(SALES, SALES.columns, "id", schema_exists=True) == []
+        assert plan(SALES, SALES.columns, ["id"], schema_exists=True) == []
 
     @unhurried
     @given(names, names, many_names)
@@ -500,7 +500,7 @@ class TestStatements:
         columns = columns_for(texts(*(a for a in attributes if a != "Id")), ())
         target = Table(choose_name(schema, ()), choose_name(table, ()), columns)
 
-        for statement in (create_table(target, "id"), add_columns(target, columns)):
+        for statement in (create_table(target, ["id"]), add_columns(target, columns)):
             bare = re.sub(r'"(?:[^"]|"")*"', "N", snapshot(statement))
             assert re.fullmatch(r"(CREATE|ALTER) TABLE N\.N [A-Za-z, ()]+", bare)
 
@@ -517,7 +517,7 @@ def cursor(db: None) -> Iterator[Raw]:
 
 
 def made(cursor: Raw, table: Table) -> Table:
-    cursor.execute(create_table(table, "id"))
+    cursor.execute(create_table(table, ["id"]))
     return table
 
 
@@ -558,7 +558,7 @@ class TestOnPostgreSQL:
         table = made(cursor, Table("sales", "account", first))
         columns = columns_for(texts(*HOSTILE), first)
 
-        for statement in plan(table, columns, "id", schema_exists=True):
+        for statement in plan(table, columns, ["id"], schema_exists=True):
             cursor.execute(statement)
 
         assert inspect(cursor, table) == wanted_columns(columns)
@@ -573,7 +573,7 @@ class TestOnPostgreSQL:
         table = Table(chosen, chosen, columns)
 
         for statement in plan(
-            Table(chosen, chosen, ()), columns, "id", schema_exists=False
+            Table(chosen, chosen, ()), columns, ["id"], schema_exists=False
         ):
             cursor.execute(statement)
 
@@ -598,7 +598,7 @@ class TestOnPostgreSQL:
         table = Table("sales", chosen, first)
 
         made(cursor, table)
-        for statement in plan(table, columns, "id", schema_exists=True):
+        for statement in plan(table, columns, ["id"], schema_exists=True):
             cursor.execute(statement)
 
         assert inspect(cursor, table) == wanted_columns(columns)

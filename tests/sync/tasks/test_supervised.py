@@ -15,7 +15,7 @@ from pytest_django import DjangoDbBlocker
 from dvsync_site import embedded
 from tests.dvsync_site.test_up import Up, is_listening, up
 from tests.own_server import OwnServer, copy_into
-from tests.service import Service, eventually, let_go, slow_down
+from tests.service import Service, eventually, let_go, next_poll, slow_down
 from tests.sync.conftest import Export
 from tests.sync.tasks.test_kills import changed, filled, under_way
 from tests.sync.tasks.test_postgresql import make_export, settled
@@ -59,12 +59,13 @@ def in_a_load(up: Up, export: Export) -> list[psutil.Process]:
 
 
 def leave_nothing(up: Up, tree: list[psutil.Process]) -> None:
-    def left() -> list[psutil.Process]:
-        return [p for p in tree if p.is_running() and p.status() != "zombie"]
-
-    eventually(lambda: not left(), lambda: f"{left()} are left")
+    eventually(lambda: not alive(tree), lambda: f"{alive(tree)} are left")
     eventually(lambda: not up.servers(), "PostgreSQL is left")
     assert not is_listening(up.port)
+
+
+def alive(tree: list[psutil.Process]) -> list[psutil.Process]:
+    return [p for p in tree if p.is_running() and p.status() != "zombie"]
 
 
 @pytest.mark.fault(
@@ -114,3 +115,39 @@ def test_a_supervisor_that_is_stopped_rolls_a_load_back(
     settled(export, Service(tmp_path))
     connection.close()
     assert up.stop() == 0
+
+
+@pytest.mark.fault(
+    "F03",
+    injected="SIGSTOP of the web server and of both clusters of `up`, for good",
+    outcome="each is killed and started again; the polls and the loads go on",
+)
+def test_parts_that_stand_still_are_replaced(
+    up: Up,
+    server: OwnServer,
+    tmp_path: Path,
+) -> None:
+    run(up)
+    export = make_export(tmp_path / "export")
+    filled(export, "account")
+    next_poll()
+    frozen = parts(up)
+    for process in frozen:
+        process.suspend()
+    eventually(lambda: up.text().count("killing it") == 3, up.text, within=200)
+    assert "questions without an answer" in up.text()
+    assert up.text().count("no sign of life") == 2
+    eventually(lambda: not alive(frozen), lambda: f"{alive(frozen)} are left")
+    changed(export, "account")
+    settled(export, Service(tmp_path))
+    connection.close()
+    assert up.stop() == 0
+
+
+def parts(up: Up) -> list[psutil.Process]:
+    """Return the processes of the web server and of the clusters."""
+    assert up.process is not None
+    found = psutil.Process(up.process.pid).children()
+    mains = [p for p in found if {"gunicorn", "qcluster"} & set(p.cmdline())]
+    assert len(mains) == 3
+    return [p for main in mains for p in (main, *main.children(recursive=True))]

@@ -444,7 +444,7 @@ def test_a_root_that_is_missing_is_told_with_what_to_do(
     root.rmdir()
     shown = page(client, "location", read="model")
     assert "does not exist" in shown
-    assert "No export was found" in shown
+    assert "No export and no change feed was found" in shown
     assert "DVSYNC_ROOTS" in shown
 
 
@@ -475,7 +475,7 @@ def test_folders_are_browsed(client: Client, root: Path) -> None:
     assert "inner" in shown
     assert "a<b>" not in shown
     assert "Up one level" in shown
-    assert "does not look like an export" in shown
+    assert "looks neither like an export nor like a change feed" in shown
 
 
 def test_an_export_that_is_synced_already_says_so(
