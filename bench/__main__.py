@@ -6,7 +6,7 @@ import argparse
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from bench.contenders import ROOT
 from bench.data import MIN_ROWS
 from bench.measure import measure, say
 from bench.profile import profile
-from bench.server import WrongResultError, running
+from bench.server import Server, WrongResultError, running
 from dvsync_site.embedded import EmbeddedError
 
 ROWS, REPEAT = 1_000_000, 3
@@ -51,43 +51,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _directory(keep=options.keep) as directory,
             running(directory / "server", keep=options.keep) as server,
         ):
-            where = report.machine(server.version())
-            if options.memory:
-                rows = options.rows or memory.ROWS
-                peak, text = memory.peak(server, directory, rows)
-                _deliver("memory", f"{text} Measured on {where}.", options)
-                return 1 if peak > memory.LIMIT else 0
-            if options.latency:
-                text = latency.latency(server, directory, options.latency)
-                _deliver("latency", f"{text} Measured on {where}.", options)
-                return 0
-            if options.slots:
-                text = slots.slots(server, directory, options.slots)
-                _deliver("slots", f"{text} Measured on {where}.", options)
-                return 0
-            if options.idle:
-                text = idle.idle(server, directory)
-                _deliver("idle", f"{text}\n\nMeasured on {where}.", options)
-                return 0
-            if options.pages:
-                text = pages.pages(server, directory)
-                _deliver("pages", f"{text}\n\nMeasured on {where}.", options)
-                return 0
-            rows = options.rows or (QUICK_ROWS if options.quick else ROWS)
-            repeat = options.repeat or (1 if options.quick else REPEAT)
-            if options.feed:
-                found = feed.measure(server, directory, rows, repeat)
-                _deliver("feed", feed.report(found, where), options)
-                return 1 if feed.worst(found) > feed.FACTOR else 0
-            if options.profile:
-                text = profile(server, directory, rows)
-                _deliver("profile", f"Measured on {where}.\n\n{text}", options)
-            else:
-                results = measure(server, directory, rows, repeat)
-                _deliver("speed", report.speed(results, where), options)
+            return _run(options, server, directory)
     except (WrongResultError, EmbeddedError) as error:
         say(f"The benchmark is worth nothing: {error}")
         return 1
+
+
+def _run(options: argparse.Namespace, server: Server, directory: Path) -> int:
+    """Measure what was asked for and deliver it; return the exit code."""
+    where = report.machine(server.version())
+    measured = f"Measured on {where}."
+    rows = options.rows or (QUICK_ROWS if options.quick else ROWS)
+    repeat = options.repeat or (1 if options.quick else REPEAT)
+    texts: dict[str, Callable[[], str]] = {
+        "latency": lambda: latency.latency(server, directory, options.latency),
+        "slots": lambda: slots.slots(server, directory, options.slots),
+        "idle": lambda: idle.idle(server, directory),
+        "pages": lambda: pages.pages(server, directory),
+        "profile": lambda: profile(server, directory, rows),
+    }
+    for name, work in texts.items():
+        if getattr(options, name):
+            _deliver(name, f"{work()}\n\n{measured}", options)
+            return 0
+    if options.memory:
+        peak, text = memory.peak(server, directory, options.rows or memory.ROWS)
+        _deliver("memory", f"{text} {measured}", options)
+        return 1 if peak > memory.LIMIT else 0
+    if options.feed:
+        found = feed.measure(server, directory, rows, repeat)
+        _deliver("feed", feed.report(found, where), options)
+        return 1 if feed.worst(found) > feed.FACTOR else 0
+    results = measure(server, directory, rows, repeat)
+    _deliver("speed", report.speed(results, where), options)
     return 0
 
 
