@@ -12,7 +12,6 @@ from sync.models import (
     EmptyText,
     MissingKeys,
     NewTables,
-    SourceKind,
     SyncConfig,
 )
 
@@ -144,13 +143,12 @@ class SettingsForm(PolicyForm):
     @classmethod
     def of(cls, config: SyncConfig, *args: Any, **kwargs: Any) -> SettingsForm:
         """Return a form of a sync's settings."""
-        feed = config.kind == SourceKind.CHANGE_FEED
-        return cls(*args, feed=feed, **kwargs)
+        return cls(*args, feed=config.is_feed, **kwargs)
 
     @classmethod
     def values_of(cls, config: SyncConfig) -> dict[str, Any]:
         """Return the settings as they are."""
-        out = unasked(feed=config.kind == SourceKind.CHANGE_FEED)
+        out = unasked(feed=config.is_feed)
         return {n: getattr(config, n) for n in cls.SETTINGS if n not in out}
 
     @property

@@ -65,7 +65,9 @@ def _syncs(seen: Overview) -> Iterator[Family]:
     state = gauge("sync_state", "1 for the state of the sync, else 0.", "state")
     checked = gauge("last_check_age_seconds", "Time since the export was looked at.")
     parked = gauge("parked_tables", "Tables that wait for a person.")
-    waiting = gauge("waiting_folders", "Folders that are closed but not complete.")
+    waiting = gauge(
+        "waiting_folders", "Change folders that are closed but not complete."
+    )
     for sync in seen.syncs:
         name = [sync.config.name]
         _add_state(state, name, sync.state)
@@ -112,10 +114,14 @@ _OF_TABLES: tuple[tuple[type[Family], str, str], ...] = (
     (
         GaugeMetricFamily,
         "lag_seconds",
-        "0, or the time since the oldest folder not yet applied was closed.",
+        "0, or the time since the oldest data not yet applied was there.",
     ),
-    (GaugeMetricFamily, "backlog_partitions", "Folders complete but not applied."),
-    (GaugeMetricFamily, "backlog_bytes", "Bytes of these folders."),
+    (
+        GaugeMetricFamily,
+        "backlog_partitions",
+        "Folders, or log files, with what is not applied.",
+    ),
+    (GaugeMetricFamily, "backlog_bytes", "Bytes of them that are not applied."),
     (GaugeMetricFamily, "quarantined_rows", "Rows set aside, not yet decided."),
     (GaugeMetricFamily, "load_running", "1 while a load holds the table, else 0."),
     (CounterMetricFamily, "bytes", "Bytes applied."),

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 # What may help, by the names of what a person may do to a table.
 RETRY, REFRESH, APPROVE, ACCEPT = "retry", "refresh", "approve-deletes", "accept-loss"
 
-_FOLDER = "The table kept its last good content; nothing of this folder was applied."
+_FOLDER = "The table kept its last good content; nothing of this load was applied."
 _TABLE = "The table kept its last good content; the other tables go on."
-_WAITS = "The table kept its content; its folders wait and are applied in their order."
-_SYNC = "All tables kept their content; folders wait for the export."
+_WAITS = "The table kept its content; what waits is applied in its order."
+_SYNC = "All tables kept their content; what is new waits."
 _NOTHING = "Nothing was stored or changed."
 
 
@@ -61,7 +61,7 @@ PROBLEMS: dict[str, Problem] = {
     # The source as a whole.
     "source_unreadable": Problem(
         False,
-        "The export cannot be read",
+        "The source cannot be read",
         _SYNC,
         "Check that the location exists and that dvsync may read it.",
         deeds=(),
@@ -95,19 +95,20 @@ PROBLEMS: dict[str, Problem] = {
         True,
         "A model.json cannot be understood",
         _FOLDER,
-        "Copy the folder's model.json again; Synapse Link never rewrites it.",
+        "Copy the model.json again; Synapse Link never rewrites that of a folder.",
     ),
     "entity_missing": Problem(
         True,
-        "A folder does not describe the table",
+        "model.json does not describe the table",
         _FOLDER,
-        "The folder's model.json does not describe this table. Copy model.json again.",
+        "Copy the folder's model.json again; in that of a change feed, describe the "
+        "table.",
     ),
     "file_missing": Problem(
         True,
         "A file is missing",
         _FOLDER,
-        "Copy the file again from the export, then run the sync again.",
+        "Bring the file back, then run the sync again.",
     ),
     "file_unreadable": Problem(
         False,
@@ -119,21 +120,22 @@ PROBLEMS: dict[str, Problem] = {
         False,
         "A file changed while it was read",
         _FOLDER,
-        "Wait until the copy of the export is finished, then sync again.",
+        "Wait until the copy is finished, then sync again.",
     ),
     "unsafe_path": Problem(
         True,
-        "A path leads out of the export",
+        "A path leads out of the source",
         _FOLDER,
         "Replace the symbolic link by the file or directory itself: dvsync follows "
-        "no link inside an export.",
+        "no link inside an export or a feed.",
     ),
     # Rows.
     "bad_row": Problem(
         True,
         "A row does not fit its table",
         _FOLDER,
-        "Compare the row with model.json and copy the file again if it was cut.",
+        "Compare the row with model.json. Copy the file again if it was cut, or mend "
+        "the line of a log file.",
     ),
     "bad_value": Problem(
         True,
@@ -170,10 +172,10 @@ PROBLEMS: dict[str, Problem] = {
         True,
         "More rows are bad than may be set aside",
         _FOLDER,
-        "Look at the rows (manage.py quarantine), then dismiss or re-process them, or "
-        "raise the limit (manage.py editsync --max-bad-rows).",
-        "Look at the rows that were set aside, then dismiss or re-process them; or "
-        "raise the limit in the settings.",
+        "Look at the rows (manage.py quarantine), then decide about them, or raise the "
+        "limit (manage.py editsync --max-bad-rows).",
+        "Look at the rows that were set aside, then decide about them; or raise the "
+        "limit in the settings.",
     ),
     "row_decided": Problem(
         True,
@@ -187,12 +189,12 @@ PROBLEMS: dict[str, Problem] = {
     # The history.
     "history_lost": Problem(
         True,
-        "A change folder is gone before it was applied",
-        "The table kept its content of before the gap; later folders wait.",
-        "Bring the folder back; or add the table again in Synapse Link and run "
-        "manage.py refreshtable; or go on without it: manage.py acceptloss.",
-        "Bring the folder back; or add the table again in Synapse Link and refresh "
-        "it here; or go on without the folder.",
+        "Something is gone before it was applied",
+        "The table kept its content of before the gap; what came later waits.",
+        "Bring the folder or log file back; or add the table again in Synapse Link and "
+        "run manage.py refreshtable; or go on without it: manage.py acceptloss.",
+        "Bring the folder or log file back; or add the table again in Synapse Link and "
+        "refresh it here; or go on without what is lost.",
         decision=True,
         deeds=(REFRESH, ACCEPT),
     ),
@@ -220,8 +222,8 @@ PROBLEMS: dict[str, Problem] = {
         True,
         "The table cannot be rebuilt",
         "The table is as it was before the refresh.",
-        "Bring the folder back, or add the table again in Synapse Link and refresh it "
-        "from the new full copy.",
+        "Bring back what is gone; or, of an export, add the table again in Synapse "
+        "Link and refresh it from the new full copy.",
         deeds=(REFRESH,),
         answer=True,
     ),
@@ -341,7 +343,7 @@ PROBLEMS: dict[str, Problem] = {
         False,
         "A load stood still and was ended",
         _FOLDER,
-        "Check the network to PostgreSQL and the storage of the export; dvsync tries "
+        "Check the network to PostgreSQL and the storage of the source; dvsync tries "
         "again.",
     ),
     "disk_full": Problem(
@@ -372,9 +374,9 @@ PROBLEMS: dict[str, Problem] = {
         True,
         "The load was killed again and again",
         _FOLDER,
-        "A load of this folder was killed again and again. Check memory and the "
+        "A load was killed again and again, each time here. Check memory and the "
         "system's log, then run syncnow.",
-        "A load of this folder was killed again and again. Check memory and the "
+        "A load was killed again and again, each time here. Check memory and the "
         "system's log, then retry.",
     ),
 }

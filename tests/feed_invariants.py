@@ -16,6 +16,7 @@ reads by plain SQL. The invariants that it names:
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -88,34 +89,37 @@ class Ledger:
     insert_unknown: bool = False
     streams: list[Stream] = field(default_factory=list)
     known: dict[Stream, int] = field(default_factory=dict)
+    names: dict[Stream, str] = field(default_factory=dict)
     applied: dict[str, list[Applied]] = field(default_factory=dict)
     ends: Counter[tuple[Stream, str]] = field(default_factory=Counter)
     interleaved: set[str] = field(default_factory=set)
 
     def looked(self) -> None:
         """Take note of what a look at the files has found."""
-        self._name_the_past()
+        for stream in self.feed.past:
+            self._end(stream)
+        self.feed.past.clear()
         for name in sorted(self.feed.streams):
             stream = self.feed.streams[name]
             found = extent(stream.data)
-            if stream not in self.known and (
-                found == 0 or not name.lower().endswith(".log")
-            ):
-                continue
             if stream not in self.known:
+                if found == 0 or not name.lower().endswith(".log"):
+                    continue
                 self.streams.append(stream)
-            self.known[stream] = max(found, self.known.get(stream, 0))
+            self.known[stream] = found
+            self.names[stream] = name
+        for stream in self.streams:
+            if stream.over and self.names[stream] in self.feed.streams:
+                self.names[stream] = self._free_name(self.names[stream])
 
-    def _name_the_past(self) -> None:
-        """Give files that are over the names under which they stay known."""
-        for stream in self.feed.past:
-            stream.data = stream.data[: self.known.get(stream, 0)]
-            taken = {other.name for other in self.streams if other is not stream}
-            if stream in self.known and stream.name in self.feed.streams:
-                numbers = range(1, len(taken) + 2)
-                names = (f"{stream.name}#{number}" for number in numbers)
-                stream.name = next(name for name in names if name not in taken)
-        self.feed.past[:] = [s for s in self.feed.past if "#" not in s.name]
+    def _end(self, stream: Stream) -> None:
+        """Keep what is known of a file that is over; nobody has the rest of it."""
+        stream.data = stream.data[: self.known.get(stream, 0)]
+
+    def _free_name(self, name: str) -> str:
+        taken = {*self.names.values(), *self.feed.streams}
+        names = (f"{name}#{number}" for number in itertools.count(1))
+        return next(free for free in names if free not in taken)
 
     def schema(self, table: str) -> Schema:
         return Schema(self.feed.tables[table], self.feed.keys[table])
@@ -130,11 +134,12 @@ class Ledger:
         """Add what was applied since, up to these offsets by the files' names."""
         done = self.applied.setdefault(table, [])
         for index, stream in enumerate(self.streams):
-            before, now = self.ends[stream, table], ends.get(stream.name, 0)
+            before, now = self.ends[stream, table], ends.get(self.names[stream], 0)
             new = [
                 line for line in self.lines(stream, table) if before < line.end <= now
             ]
-            if new and any(self.ends[s, table] for s in self.streams[index + 1 :]):
+            later = self.streams[index + 1 :]
+            if new and any(line.stream in later for line in done):
                 self.interleaved.add(table)
             done += [Applied(stream, line) for line in new]
             self.ends[stream, table] = now
@@ -159,7 +164,7 @@ class Ledger:
         for applied in self.applied.get(table, []):
             before = done.missing
             done.apply(applied.told)
-            counts[applied.stream.name] += done.missing - before
+            counts[self.names[applied.stream]] += done.missing - before
         return counts
 
     def is_there(self, table: str) -> bool:
@@ -233,7 +238,7 @@ def _of_files(
         "ORDER BY opened_at",
         [config_id],
     ).fetchall()
-    wanted = [(stream.name, ledger.known[stream]) for stream in ledger.streams]
+    wanted = [(ledger.names[s], ledger.known[s]) for s in ledger.streams]
     if found != wanted:
         yield f"F4 the files are {found}, not {wanted}"
 
@@ -258,9 +263,14 @@ def content(rows: Mapping[Key, Row]) -> dict[Key, dict[str, str]]:
 
 
 def _of_offsets(ledger: Ledger, entity: str, progress: list[Progress]) -> Iterator[str]:
-    known = {stream.name: ledger.known[stream] for stream in ledger.streams}
+    known = {ledger.names[s]: ledger.known[s] for s in ledger.streams}
     for row in progress:
-        if not 0 <= row.applied_offset <= row.end_offset <= known[row.partition]:
+        if (
+            not 0
+            <= row.applied_offset
+            <= row.end_offset
+            <= known.get(row.partition, -1)
+        ):
             yield f"F2 impossible offsets: {row}"
         is_applied = row.applied_offset == row.end_offset
         if is_applied != (row.copy_status == db.SUCCESS):
@@ -276,8 +286,8 @@ def _of_counts(
     if growth != rows:
         yield f"F3 the table grew by {growth} rows and has {rows}"
     applied = ledger.applied.get(entity, [])
-    lines = Counter(line.stream.name for line in applied)
-    bad = Counter(line.stream.name for line in applied if line.told.is_bad)
+    lines = Counter(ledger.names[line.stream] for line in applied)
+    bad = Counter(ledger.names[line.stream] for line in applied if line.told.is_bad)
     missing = ledger.missing(entity)
     for row in progress:
         name = row.partition
@@ -296,10 +306,10 @@ def _of_backlog(
 ) -> Iterator[str]:
     by_name = {row.partition: row for row in progress}
     for stream in ledger.streams:
-        lines = ledger.lines(stream, entity)
-        row = by_name.get(stream.name)
+        lines, name = ledger.lines(stream, entity), ledger.names[stream]
+        row = by_name.get(name)
         if row is None and lines:
-            yield f"F5 {stream.name} has {len(lines)} lines and no progress"
+            yield f"F5 {name} has {len(lines)} lines and no progress"
         if row is not None and lines and row.end_offset < lines[-1].end:
             yield f"F5 the last line ends at {lines[-1].end}: {row}"
     pending = [row for row in progress if row.copy_status != db.SUCCESS]

@@ -63,6 +63,7 @@ class FeedWriter:
     keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
     streams: dict[str, Stream] = field(default_factory=dict)
     past: list[Stream] = field(default_factory=list)
+    clock: int = 0
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -116,6 +117,7 @@ class FeedWriter:
         number = self.raw(text)
         line = Line(self.file, number, verb, table, dict(values))
         self.lines.append(line)
+        self.clock += 1
         return line
 
     def raw(self, text: str | bytes) -> int:
@@ -160,5 +162,5 @@ class FeedWriter:
 
     def moment(self) -> str:
         """Return the time of the next line."""
-        now = START + timedelta(seconds=len(self.lines))
+        now = START + timedelta(seconds=self.clock)
         return f"{now:%Y-%m-%dT%H:%M:%SZ}"

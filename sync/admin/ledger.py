@@ -20,7 +20,7 @@ RAW_SHOWN = 2_048
 
 @admin.register(SyncPartition)
 class SyncPartitionAdmin(ReadOnlyAdmin):
-    """The change folders, the newest first."""
+    """The change folders and log files, the newest first."""
 
     list_display = (
         text("name"),
@@ -33,7 +33,7 @@ class SyncPartitionAdmin(ReadOnlyAdmin):
     list_filter = ("state", "config")
     list_select_related = ("config",)
     search_fields = ("name",)
-    search_help_text = "Part of a folder's name"
+    search_help_text = "Part of a folder's or file's name"
     ordering = ("-pk",)
     heavy = ("sizes", "pruned_tables")
 
@@ -51,6 +51,9 @@ class DataSyncProgressAdmin(ReadOnlyAdmin):
         "rows_updated",
         "rows_deleted",
         "rows_rejected",
+        "rows_missing",
+        "applied_offset",
+        "end_offset",
         "attempts",
         "finished_at",
         text("error_message", "error"),
@@ -58,7 +61,7 @@ class DataSyncProgressAdmin(ReadOnlyAdmin):
     list_filter = ("copy_status", "config")
     list_select_related = ("config",)
     search_fields = ("partition", "table_name", "error_code", "error_message")
-    search_help_text = "Part of a folder's, a table's or an error's text"
+    search_help_text = "Part of a folder's, a file's, a table's or an error's text"
     ordering = ("-pk",)
     actions = (RETRY_PROGRESS,)
 
@@ -81,7 +84,7 @@ class QuarantinedRowAdmin(ReadOnlyAdmin):
     list_filter = ("state", "table__config")
     list_select_related = ("table__config",)
     search_fields = ("table__entity", "partition", "code", "reason")
-    search_help_text = "Part of a table's, a folder's or a reason's text"
+    search_help_text = "Part of a table's, a folder's, a file's or a reason's text"
     ordering = ("-pk",)
     heavy = ("raw", "attributes")
 
@@ -142,4 +145,4 @@ class EventAdmin(ReadOnlyAdmin):
     list_select_related = ("config",)
     date_hierarchy = "happened_at"
     search_fields = ("table_name", "partition", "message")
-    search_help_text = "Part of a table's, a folder's or a message's text"
+    search_help_text = "Part of a table's, a folder's, a file's or a message's text"

@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from sync.admin.actions import SYNC_ACTIONS, TABLE_ACTIONS
 from sync.admin.base import ReadOnlyAdmin, ShowingAdmin, text
-from sync.engine.configs import edit_config
+from sync.engine.configs import edit_config, unasked
 from sync.engine.overview import SyncStatus, TableStatus, overview
 from sync.engine.states import State
 from sync.engine.words import span
@@ -65,6 +65,7 @@ class SyncConfigForm(forms.ModelForm):  # type: ignore[type-arg]
             "bad_rows",
             "max_bad_rows",
             "empty_text",
+            "missing_keys",
             "max_delete_share",
         )
 
@@ -131,16 +132,18 @@ class SyncConfigAdmin(_StateColumns):
         "reason",
         "lag",
         text("schema_name", "schema", order=True),
+        "kind",
         text("location", order=True),
         "checked_at",
     )
-    list_filter = ("paused",)
+    list_filter = ("kind", "paused")
     search_fields = ("name", "location", "schema_name")
     search_help_text = "Part of a name, a location or a schema"
     actions = SYNC_ACTIONS
     heavy = ("model_json",)
     as_set_up = (
         text("name", cut=1_000),
+        "kind",
         text("location", cut=10_000),
         text("schema_name", "schema"),
         "created_at",
@@ -164,6 +167,7 @@ class SyncConfigAdmin(_StateColumns):
                     "bad_rows",
                     "max_bad_rows",
                     "empty_text",
+                    "missing_keys",
                     "max_delete_share",
                 )
             },
@@ -171,6 +175,14 @@ class SyncConfigAdmin(_StateColumns):
         ("As it was set up", {"fields": as_set_up}),
         ("As it is", {"fields": as_it_is}),
     )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Leave out what the kind of the source has no use for."""
+        out = unasked(feed=obj.is_feed) if obj else frozenset()
+        return [
+            (title, {"fields": tuple(n for n in part["fields"] if n not in out)})
+            for title, part in super().get_fieldsets(request, obj)
+        ]
 
     def sync_of(self, row: SyncConfig) -> SyncConfig:
         """Return the sync of a row."""

@@ -98,6 +98,7 @@ def _one_of(known: Mapping[str, Any], name: str, given: Mapping[str, str]) -> An
 
 def _progress(row: DataSyncProgress) -> dict[str, object]:
     counts = ("inserted", "updated", "deleted", "unchanged", "rejected", "missing")
+    feed = row.config.is_feed
     error = None
     if row.error_code:
         error = Trouble(
@@ -111,6 +112,8 @@ def _progress(row: DataSyncProgress) -> dict[str, object]:
         "status": DataSyncProgress.Status(row.copy_status).name.lower(),
         "rows": {name: getattr(row, f"rows_{name}") for name in counts},
         "bytes": row.bytes,
+        "applied_offset": row.applied_offset if feed else None,
+        "end_offset": row.end_offset if feed else None,
         "attempts": row.attempts,
         "started_at": moment(row.started_at),
         "finished_at": moment(row.finished_at),

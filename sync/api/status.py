@@ -30,6 +30,7 @@ SETTINGS = (
     "max_bad_rows",
     "empty_text",
     "new_tables",
+    "missing_keys",
     "max_delete_share",
     "paused",
 )

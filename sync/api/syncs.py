@@ -24,19 +24,28 @@ from sync.api.status import find_sync, settings_of
 from sync.engine import places
 from sync.engine.configs import create_config, edit_config
 from sync.model_json import MAX_BYTES
-from sync.models import BadRowPolicy, EmptyText, NewTables, SyncConfig
+from sync.models import (
+    BadRowPolicy,
+    EmptyText,
+    MissingKeys,
+    NewTables,
+    SourceKind,
+    SyncConfig,
+)
 
 POLICIES: dict[str, Field] = {
     "bad_rows": choice(BadRowPolicy.values),
     "max_bad_rows": number(0, 2**31 - 1),
     "empty_text": choice(EmptyText.values),
     "new_tables": choice(NewTables.values),
+    "missing_keys": choice(MissingKeys.values),
     "max_delete_share": number(0, 100),
 }
 EDITABLE: dict[str, Field] = {"include": TEXTS, "exclude": TEXTS, **POLICIES}
 NEW: dict[str, Field] = {
     "name": TEXT,
     "location": TEXT,
+    "kind": choice(SourceKind.values),
     "schema": TEXT,
     "model_json": OBJECT,
     **EDITABLE,
@@ -51,14 +60,15 @@ def listing(request: HttpRequest) -> Answer:
 
 
 def create(request: HttpRequest) -> Answer:
-    """Create a sync; its export is below one of the roots that pages offer, too."""
+    """Create a sync; its source is below one of the roots that pages offer, too."""
     parameters(request)
     given = fields(request, NEW, required=("name", "location"), limit=MAX_BYTES + 2**16)
     model = given.get("model_json")
     created = create_config(
         given["name"],
-        places.checked(given["location"]),
+        places.checked(given["location"], file=True),
         schema=given.get("schema", ""),
+        kind=given.get("kind", ""),
         model_json=json.dumps(model).encode() if model is not None else None,
         include=given.get("include", []),
         exclude=given.get("exclude", []),
@@ -87,6 +97,7 @@ def _told(config: SyncConfig) -> dict[str, Any]:
     return {
         "id": config.pk,
         "name": config.name,
+        "kind": config.kind,
         "schema": config.schema_name,
         "settings": settings_of(config),
     }

@@ -46,7 +46,9 @@ _GAPS = """
 """
 _LOADS = """
     SELECT config_id, table_name, partition, started_at, finished_at, bytes, attempts,
-           rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_rejected
+           applied_offset, end_offset,
+           rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_rejected,
+           rows_missing
     FROM (
         SELECT *, row_number() OVER (
             PARTITION BY config_id, table_name ORDER BY finished_at DESC, id DESC) AS n
@@ -172,31 +174,34 @@ def loads() -> list[dict[str, object]]:
             "seconds": (end - begin).total_seconds() if begin and end else None,
             "bytes": size,
             "attempts": attempts,
+            "applied_offset": applied,
+            "end_offset": last,
             "rows": dict(zip(_COUNTS, counts, strict=True)),
         }
-        for config, table, partition, begin, end, size, attempts, *counts in _rows(
+        for config, table, partition, begin, end, size, attempts, applied, last, *counts in _rows(
             _LOADS, shown=LOADS
         )
     ]
 
 
-_COUNTS = ("inserted", "updated", "deleted", "unchanged", "rejected")
+_COUNTS = ("inserted", "updated", "deleted", "unchanged", "rejected", "missing")
 
 
 def exports() -> list[dict[str, object]]:
-    """Return of every sync its folders, the gaps between them, and what lies there."""
+    """Return of every sync its partitions, the gaps between them, and what is there."""
     folders: dict[int, dict[str, object]] = {}
     for config, state, number, first, last in _rows(_FOLDERS):
-        told = {"folders": number, "first": first, "last": last}
+        told = {"number": number, "first": first, "last": last}
         folders.setdefault(config, {})[state] = told
     gaps = {config: found for config, *found in _rows(_GAPS, shown=GAPS)}
     return [
         {
             "sync": config.name,
+            "kind": config.kind,
             "location": config.location,
             "marker": config.marker,
             "checked_at": moment(config.checked_at),
-            "folders": folders.get(config.pk, {}),
+            "partitions": folders.get(config.pk, {}),
             "gaps_seconds": _gaps(gaps.get(config.pk)),
             "now": _look(config),
         }
@@ -216,8 +221,9 @@ def _gaps(found: list[Any] | None) -> dict[str, object] | None:
 
 
 def _look(config: SyncConfig) -> dict[str, object]:
-    """List the export as it is now; say so when that does not work, or not soon."""
+    """List the source as it is now; say so when that does not work, or not soon."""
     found: dict[str, object] = {}
+    config.refresh_from_db(fields=["model_json"])  # not by the thread
 
     def work() -> None:
         try:
@@ -228,7 +234,7 @@ def _look(config: SyncConfig) -> dict[str, object]:
             found.update(problem=type(error).__name__)
         else:
             names = [name for _, name in listing.partitions]
-            found.update(marker=listing.marker, folders=len(names))
+            found.update(marker=listing.marker, partitions=len(names))
             found.update(first=names[:3], last=names[-3:])
 
     thread = threading.Thread(target=work, daemon=True)

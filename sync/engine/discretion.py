@@ -27,6 +27,7 @@ TOLD = frozenset(
         *("name_taken", "target_altered", "target_limit", "database_unavailable"),
         *("permission_denied", "read_only", "table_locked", "load_stalled"),
         *("disk_full", "database_conflict", "loader_killed"),
+        *("line_malformed", "key_changed", "out_of_order", "line_out_of_turn"),
     )
 )
 # What theirs may hold: a cell, a line, or what a trigger or a library says of one.
@@ -42,7 +43,13 @@ TOLD_EVENTS = frozenset(
         *("columns_added", "columns_widened", "deletes_approved", "history_lost"),
         *("loss_accepted", "partition_late", "partitions_lost", "paused", "resumed"),
         *("retried", "refreshed", "refresh_asked", "refresh_begun", "source_recovered"),
-        *("sync_created", "sync_edited", "table_reinitialised", "table_waits"),
+        *(
+            "partition_renamed",
+            "sync_created",
+            "sync_edited",
+            "table_reinitialised",
+            "table_waits",
+        ),
     )
 )
 _EXCEPTION = re.compile(r"Unexpected \w+")

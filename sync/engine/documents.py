@@ -49,6 +49,7 @@ def sync_document(sync: SyncStatus) -> dict[str, object]:
     return {
         "id": sync.config.pk,
         "name": sync.config.name,
+        "kind": sync.config.kind,
         "schema": sync.config.schema_name,
         **_verdict(sync.verdict),
         "counts": {state.value: number for state, number in sync.counts.items()},

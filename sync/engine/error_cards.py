@@ -18,6 +18,10 @@ _PLACE = re.compile(
     r"(?:, line (?P<line>\d+))?(?:, column (?P<column>.+))?",
     re.DOTALL,
 )
+# As the reader of a log file does: file, line 3, column name
+_LINE = re.compile(
+    r"(?P<file>[^/]+?), line (?P<line>\d+)(?:, column (?P<column>.+))?", re.DOTALL
+)
 _NOTHING_LOST = "The table kept its last good content."
 _COMMAND = re.compile(r"manage\.py|syncnow|createsync|--\w")
 
@@ -40,7 +44,7 @@ DEEDS = {
         Deed("retry", "Retry"),
         Deed("refresh", "Refresh the table…", careful=True),
         Deed("approve-deletes", "Approve the deletes…", careful=True),
-        Deed("accept-loss", "Go on without the folder…", careful=True),
+        Deed("accept-loss", "Go on without what is lost…", careful=True),
         Deed("add", "Replicate this table"),
         Deed("resume", "Resume"),
     )
@@ -62,9 +66,17 @@ class Place:
         """Read the place of an error; the folder of its load may be known besides."""
         found = _PLACE.fullmatch(where)
         if found is None:
-            return cls(partition=partition, text="" if where == partition else where)
+            return cls._in_log(where, partition)
         names = ("partition", "file", "line", "column")
         return cls(*(found[name] or "" for name in names))
+
+    @classmethod
+    def _in_log(cls, where: str, partition: str) -> Place:
+        """Read a place in a log file, which is its partition; else keep the text."""
+        found = _LINE.fullmatch(where)
+        if found is None:
+            return cls(partition=partition, text="" if where == partition else where)
+        return cls("", found["file"], found["line"], found["column"] or "")
 
     @property
     def known(self) -> bool:
@@ -215,13 +227,13 @@ def _card_without_error(verdict: Verdict, table: SyncTable) -> ErrorCard:
 
 def _words(verdict: Verdict, table: SyncTable) -> tuple[str, str, str, tuple[str, ...]]:
     if verdict.state is State.LATE:
-        return "Folders wait longer than they should", _NOTHING_LOST, verdict.remedy, ()
+        return "Changes wait longer than they should", _NOTHING_LOST, verdict.remedy, ()
     if table.state == SyncTable.State.NEW:
         return (
             "A new table waits for a yes",
-            "Its rows stay in the export; none of them is lost.",
-            "Replicate it: it is filled from its first folder on. Or exclude it in "
-            "the settings.",
+            "Its rows stay where they are; none of them is lost.",
+            "Replicate it: it is filled from the beginning on. Or exclude it in the "
+            "settings.",
             ("add",),
         )
     if table.refresh_reason and table.state == SyncTable.State.ACTIVE:

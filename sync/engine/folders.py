@@ -1,11 +1,11 @@
-"""The folders of one table, newest first, a page at a time."""
+"""The folders or log files of one table, newest first, a page at a time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db.models import Count
+from django.db.models import Count, Sum
 
 from sync.models import DataSyncProgress, SyncTable
 
@@ -37,6 +37,12 @@ def counts(table: SyncTable) -> dict[int, int]:
     """Return how many folders of the table have which copy status."""
     counted = table.progress.order_by().values_list("copy_status")
     return dict(counted.annotate(n=Count("pk")))
+
+
+def missing_of(table: SyncTable) -> int:
+    """Return how many changes of the table were of rows that were not there."""
+    found = table.progress.aggregate(missing=Sum("rows_missing"))
+    return found["missing"] or 0
 
 
 def took(row: DataSyncProgress) -> timedelta | None:

@@ -9,14 +9,14 @@ CATEGORIES = {
     "people": "What people did",
     "settings": "Settings",
     "alerts": "Alerts",
-    "folders": "Change folders",
+    "folders": "Folders and log files",
 }
 _TITLES = {
     "problems": {
         "load_failed": "Load failed",
-        "source_failed": "Export cannot be read",
-        "source_recovered": "Export can be read again",
-        "history_lost": "Folder lost",
+        "source_failed": "Source cannot be read",
+        "source_recovered": "Source can be read again",
+        "history_lost": "History lost",
         "refresh_failed": "Refresh failed",
         "rows_quarantined": "Bad rows set aside",
         "rows_trimmed": "Rows mended",
@@ -27,7 +27,7 @@ _TITLES = {
         "columns_widened": "Columns widened",
         "table_waits": "New table waits for a yes",
         "table_reinitialised": "Table copied anew by the source",
-        "schema_borrowed": "Columns taken from another folder",
+        "schema_borrowed": "Columns taken from another place",
     },
     "people": {
         "paused": "Paused",
@@ -50,10 +50,11 @@ _TITLES = {
         "partition_waits": "Folder not complete yet",
         "partition_skipped": "Folder given up",
         "partition_late": "Folder came late",
-        "partition_returned": "Folder is back",
-        "partitions_lost": "Folders lost",
+        "partition_returned": "What was lost is back",
+        "partition_renamed": "Log file renamed or replaced",
+        "partitions_lost": "Folders or log files lost",
         "model_unreadable": "model.json unreadable",
-        "source_note": "Note about the export",
+        "source_note": "Note about the source",
     },
 }
 _BY_KIND = {

@@ -257,6 +257,7 @@ def _trouble(row: SyncTable | SyncConfig, where: str) -> Trouble | None:
 def _sync_status(config: Any, tables: list[TableStatus], clock: Clock) -> SyncStatus:
     facts = SyncFacts(
         sync=config.name,
+        feed=config.is_feed,
         paused=config.paused,
         created_at=config.created_at,
         checked_at=config.checked_at,

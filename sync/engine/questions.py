@@ -31,20 +31,21 @@ class Question:
 def before_refresh(table: SyncTable) -> Question:
     """Say what a refresh replays, and that readers see no gap."""
     name = printable(table.entity)
-    folders = [
+    unit, is_feed = table.config.unit, table.config.is_feed
+    found = [
         partition
         for partition in partitions_since(table.config, table.base_partition)
         if table.entity in partition.sizes
     ]
-    total = sum(sum(folder.sizes[table.entity].values()) for folder in folders)
-    since = printable(table.base_partition) or "the first folder"
+    total = sum(sum(p.sizes[table.entity].values()) for p in found)
+    since = printable(table.base_partition) or f"the first {unit}"
     points = [
-        f"{plural(len(folders), 'folder')} with {size(total)} are read again, "
-        f"from the full copy in {since} on.",
+        f"{plural(len(found), unit)} with {size(total)} are read again, "
+        + (f"from {since} on." if is_feed else f"from the full copy in {since} on."),
         "A second copy is built beside the table, and only the difference is applied, "
         "in one transaction. Readers see the old rows until then; views, grants and "
         "indexes stay.",
-        "Rows that the folders do not hold are deleted.",
+        f"Rows that the {unit}s do not hold are deleted.",
     ]
     if table.refresh_reason:
         points.insert(0, f"Why: {printable(table.refresh_reason)}.")
@@ -69,7 +70,8 @@ def before_approval(table: SyncTable) -> Question | None:
         f"{table.config.max_delete_share} % of the table.",
         "The next load deletes the rows. They come back only when the source sends "
         "them again.",
-        "This is for that one folder. Another one that deletes as much waits again.",
+        f"This is for that one {table.config.unit}. Another one that deletes as much "
+        "waits again.",
     )
     return Question(
         f"Let {name} delete its rows?", points, "Approve the deletes", partition
@@ -81,16 +83,19 @@ def before_acceptance(table: SyncTable) -> Question | None:
     lost = lost_partitions(table)
     if not lost:
         return None
+    unit = table.config.unit
     shown = ", ".join(printable(name) for name in lost[:NAMES_SHOWN])
     more = len(lost) - NAMES_SHOWN
-    points = (
-        f"{plural(len(lost), 'folder')} went before they were applied: {shown}"
+    points: tuple[str, ...] = (
+        f"{plural(len(lost), unit)} went before they were applied: {shown}"
         + (f" and {more:,} more." if more > 0 else "."),
         "What was in them stays unknown: rows may be missing, old, or still there "
         "although they were deleted.",
-        "The table goes on with the folders after them. What it holds now stays.",
-        "If the table has a newer full copy, a refresh heals it instead.",
+        f"The table goes on with the {unit}s after them. What it holds now stays.",
     )
+    if not table.config.is_feed:
+        heal = "If the table has a newer full copy, a refresh heals it instead."
+        points = (*points, heal)
     return Question(
         f"Let {printable(table.entity)} go on without what is lost?",
         points,

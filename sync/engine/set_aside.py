@@ -99,6 +99,7 @@ def brief(rows: QuerySet[QuarantinedRow]) -> QuerySet[QuarantinedRow]:
             *("partition", "file", "line", "column", "code", "reason", "state"),
             *("found_at", "decided_at", "table__entity", "table__target_name"),
             *("table__config__name", "table__config__schema_name"),
+            "table__config__kind",
         )
         .annotate(
             raw_begin=Substr("raw", 1, RAW_SHOWN + 1, output_field=BinaryField()),

@@ -26,7 +26,7 @@ class State(StrEnum):
     FAILING = "failing"
     LATE = "late"
     SYNCING = "syncing"
-    WAITING = "waiting for the first folder"
+    WAITING = "waiting for the first data"
     HEALTHY = "healthy"
     PAUSED = "paused"
 
@@ -107,6 +107,7 @@ class SyncFacts:
     """What is stored of a sync itself, as far as its state depends on it."""
 
     sync: str
+    feed: bool = False
     paused: bool = False
     created_at: datetime | None = None
     checked_at: datetime | None = None
@@ -238,7 +239,7 @@ def _late(facts: TableFacts, clock: Clock) -> Verdict | None:
     lag = clock.lag(facts.first)
     if facts.first is None or lag <= clock.late_after or _is_new(facts, clock):
         return None
-    reason = f"{facts.first.partition} is not applied, {span(lag)} after it was closed"
+    reason = f"{facts.first.partition} is not applied, {span(lag)} after it was there"
     remedy = (
         "Nothing, when this load catches up."
         if facts.running
@@ -304,7 +305,7 @@ def _way_on(facts: TableFacts, error: Trouble) -> str:
 def _own(facts: SyncFacts, clock: Clock) -> Verdict | None:
     if facts.error:
         state = State.ACTION_REQUIRED if facts.error.permanent else State.FAILING
-        reason = "the export cannot be read"
+        reason = f"{_source(facts)} cannot be read"
         return Verdict(state, reason, facts.error.remedy, facts.error)
     seen = facts.checked_at or facts.created_at
     since = clock.now - seen if seen else timedelta()
@@ -317,8 +318,14 @@ def _own(facts: SyncFacts, clock: Clock) -> Verdict | None:
     if facts.any_ready:
         return None
     if facts.checked_at is None:  # nobody knows yet what the export holds
-        return Verdict(State.WAITING, "the export has not been looked at yet")
+        return Verdict(State.WAITING, f"{_source(facts)} has not been looked at yet")
+    if facts.feed:
+        return Verdict(State.WAITING, "no line of a log file is there yet")
     return Verdict(State.WAITING, "no change folder of the export is finished yet")
+
+
+def _source(facts: SyncFacts) -> str:
+    return "the change feed" if facts.feed else "the export"
 
 
 def _of_tables(state: State) -> Verdict:

@@ -158,6 +158,7 @@ def _loads(
         deleted=Sum("rows_deleted"),
         unchanged=Sum("rows_unchanged"),
         rejected=Sum("rows_rejected"),
+        missing=Sum("rows_missing"),
         size=Sum("bytes"),
         began=Min("started_at"),
     )

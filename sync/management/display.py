@@ -154,7 +154,7 @@ def summary(table: SyncTable, result: LoadResult) -> str:
         return f"{name}: {result.status}: {printable(str(result.error))}"
     rows = result.rows
     return (
-        f"{name}: {result.status}, {plural(result.partitions, 'folder')}, "
+        f"{name}: {result.status}, {plural(result.partitions, table.config.unit)}, "
         f"{rows.inserted} inserted, {rows.updated} updated, {rows.deleted} deleted, "
         f"{rows.unchanged} unchanged"
     )

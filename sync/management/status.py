@@ -82,17 +82,17 @@ def _sums(sync: SyncStatus) -> str:
     parts = [f"{number} {state.value}" for state, number in sync.counts.items()]
     tables = plural(len(sync.tables), "table")
     said = f"{tables}: {', '.join(parts)}" if parts else tables
-    return " · ".join([said, *_behind(sync.lag, *_backlog_of(sync))])
+    return " · ".join([said, *_behind(sync.lag, *_backlog_of(sync), sync.config.unit)])
 
 
 def _backlog_of(sync: SyncStatus) -> tuple[int, int]:
     return sync.backlog_partitions, sync.backlog_bytes
 
 
-def _behind(lag: timedelta, partitions: int, number: int) -> list[str]:
+def _behind(lag: timedelta, partitions: int, number: int, unit: str) -> list[str]:
     if not partitions:
         return []
-    backlog = f"backlog {plural(partitions, 'folder')}, {size(number)}"
+    backlog = f"backlog {plural(partitions, unit)}, {size(number)}"
     return [f"lag {span(lag)}", backlog]
 
 
@@ -103,7 +103,8 @@ def _table_lines(
     name: str, status: TableStatus, width: int, paint: Paint
 ) -> Iterator[str]:
     backlog = status.backlog
-    facts = _behind(status.lag, backlog.partitions, backlog.bytes)
+    unit = status.table.config.unit
+    facts = _behind(status.lag, backlog.partitions, backlog.bytes, unit)
     if status.quarantined:
         facts.append(f"{plural(status.quarantined, 'row')} set aside")
     if not facts and status.table.last_partition:

@@ -1,4 +1,4 @@
-"""A sync: one export, one schema, and what is done in cases of doubt."""
+"""A sync: one source, one schema, and what is done in cases of doubt."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class NewTables(models.TextChoices):
 
 
 class SyncConfig(models.Model):
-    """One export and the PostgreSQL schema that replicates it."""
+    """One export or change feed, and the PostgreSQL schema that replicates it."""
 
     name = models.CharField(max_length=100, unique=True)
     kind = models.CharField(
@@ -153,6 +153,16 @@ class SyncConfig(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_feed(self) -> bool:
+        """Whether it reads log files of changes, not an export."""
+        return self.kind == SourceKind.CHANGE_FEED
+
+    @property
+    def unit(self) -> str:
+        """The word for a partition of its source."""
+        return "log file" if self.is_feed else "folder"
 
     def selects(self, entity: str) -> bool:
         """Say whether the table is to be replicated; case does not matter."""

@@ -227,6 +227,8 @@ class DataSyncProgress(models.Model):
             rows = DataSyncProgress.objects.select_for_update(no_key=True)
             now = rows.get(pk=self.pk)
             waits = max(now.bytes - size, 1) if now.end_offset > end else 0
+            # A refresh reads what is known by now, with or without lines of the table.
+            self.end_offset = max(now.end_offset, end)
         before = self.counts() if start else RowCounts()
         for field in fields(RowCounts):
             total = getattr(before, field.name) + getattr(counts, field.name)
@@ -249,6 +251,7 @@ class DataSyncProgress(models.Model):
                 "rows_missing",
                 "bytes",
                 "applied_offset",
+                "end_offset",
                 "finished_at",
                 "next_attempt_at",
                 "error_code",

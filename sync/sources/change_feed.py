@@ -11,10 +11,11 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO
@@ -41,6 +42,8 @@ SUFFIX = ".log"
 SEGMENT_BYTES = 64 * 1024 * 1024
 HEAD_BYTES = 4096
 BROKEN = "line_malformed"
+
+_ReadModel = Callable[[], Model | None]
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,10 @@ class ChangeFeed:
 
     def listing(self) -> Listing:
         """List the log files, with their sizes."""
-        logs = self._logs()
+        entries = self._entries()
+        logs = [entry for name, entry in sorted(entries.items()) if self._is_log(name)]
         state = hashlib.sha256(self._model_bytes() or b"")
-        for entry in self._entries().values():
+        for entry in entries.values():
             told = (entry.name, entry.size, entry.identity, entry.modified)
             state.update(repr(told).encode())
         now = datetime.now(UTC)
@@ -135,17 +139,24 @@ class ChangeFeed:
         follower = _Follower(self._storage, entries, known)
         renamed = follower.follow(self._is_log)
         marks = follower.marks
-        look = _Look(time.monotonic() + seconds)
+        look = _Look(time.monotonic() + seconds, self._model)
         # Those that are known already first: what they have is older.
-        names = [name for name in sorted(entries) if name in marks]
+        names = [
+            name for name in sorted(entries) if name in marks and not marks[name].gone
+        ]
         names += [
             name for name in sorted(entries) if name not in marks and self._is_log(name)
         ]
+        keys = {mark.key for mark in marks.values()}
         for name in names:
             if look.over:
                 break
-            mark = marks.get(name) or self._first_mark(entries[name], marks.values())
-            self._look_into(look, entries[name], mark)
+            try:
+                mark = marks.get(name)
+                mark = mark or self._first_mark(entries[name], keys)
+                self._look_into(look, entries[name], mark)
+            except SourceError as error:
+                look.fail(error)
         present = {name for name in names if name in entries}
         spooled = (n for n, m in marks.items() if Spool(self._root, m.key).is_there)
         return Discovery(
@@ -191,7 +202,7 @@ class ChangeFeed:
         found: list[TableFile] = []
         at = stretch.start
         while at < stretch.end:
-            segment = self._segment(partition, mark, at, stretch.end)
+            segment = self._segment(partition, mark, at, stretch.end, self._model)
             if segment.end <= at:
                 raise SourceError(
                     "file_changed",
@@ -213,10 +224,15 @@ class ChangeFeed:
 
     def release(self, applied: Mapping[str, int]) -> None:
         """Remove the spool files up to these offsets."""
-        for mark, offset in applied.items():
-            key = Mark.read(mark).key
-            for folder in (self._root / key, *self._root.glob(f"{key}-*")):
-                Spool(self._root, folder.name).release(offset)
+        offsets = {Mark.read(mark).key: offset for mark, offset in applied.items()}
+        try:
+            folders = [folder.name for folder in self._root.iterdir()]
+        except FileNotFoundError:
+            return
+        for folder in folders:
+            key = folder.partition("-")[0]
+            if key in offsets:
+                Spool(self._root, folder).release(offsets[key])
 
     def _as_it_is_now(self, name: str, mark: Mark) -> Mark:
         """Return a mark with a spool of its own for the file as it is written now.
@@ -232,7 +248,7 @@ class ChangeFeed:
         start = mark.end
         while mark.end < entry.size and not look.over:
             end = min(entry.size, mark.end + SEGMENT_BYTES)
-            segment = self._segment(entry.name, mark, mark.end, end)
+            segment = self._segment(entry.name, mark, mark.end, end, lambda: look.model)
             for table, size in segment.tables.items():
                 gathered[table] = gathered.get(table, 0) + size
             moved = segment.end > mark.end
@@ -246,59 +262,64 @@ class ChangeFeed:
             look.is_over()
         if mark.end > start:
             mark = replace(self._with_head(entry, mark), modified=entry.modified)
-            look.add(entry.name, gathered, start, mark, self._model())
+            look.add(entry.name, gathered, start, mark)
 
-    def _segment(self, name: str, mark: Mark, start: int, end: int) -> Segment:
+    def _segment(
+        self, name: str, mark: Mark, start: int, end: int, model: _ReadModel
+    ) -> Segment:
         """Return the segment from ``start``, made again where it is absent."""
         segment = Spool(self._root, mark.key).find(start, end)
         if segment is None:
             end = min(end, start + SEGMENT_BYTES)
             lines = self._lines_before(name, mark, start)
-            segment = self._pass(name, mark, start, end, lines)
+            segment = self._pass(name, mark, start, end, lines, model())
         return segment
 
-    def _pass(self, name: str, mark: Mark, start: int, end: int, lines: int) -> Segment:
-        model = self._model()
+    def _pass(
+        self,
+        name: str,
+        mark: Mark,
+        start: int,
+        end: int,
+        lines: int,
+        model: Model | None,
+    ) -> Segment:
         known = [entity.name for entity in model.entities] if model else []
         spool = Spool(self._root, mark.key)
-        try:
-            with self._storage.open(name) as stream:
-                if _digest(stream, mark.head_bytes) != mark.head:
-                    raise SourceError(
-                        "file_changed", f"{name} is another file now", where=name
-                    )
-                return spool.make(stream, start, end, lines, known)
-        except OSError as error:
-            raise SourceError(
-                "file_unreadable",
-                f"{name} cannot be sorted by table: {error.strerror}",
-                where=name,
-            ) from error
+        with _reading(self._storage, name) as stream:
+            if _digest(stream, mark.head_bytes) != mark.head:
+                raise SourceError(
+                    "file_changed", f"{name} is another file now", where=name
+                )
+            return spool.make(stream, start, end, lines, known)
 
-    def _first_mark(self, entry: Entry, others: Collection[Mark]) -> Mark:
+    def _first_mark(self, entry: Entry, taken: Collection[str]) -> Mark:
         """Return the mark of a new file.
 
         Two looks at it find the same key, and no other file has it, not even one that
-        was in its place and began with the same line.
+        was in its place and began as it does.
         """
         head_bytes = min(entry.size, HEAD_BYTES)
-        with self._storage.open(entry.name) as stream:
+        with _reading(self._storage, entry.name) as stream:
             head = _digest(stream, head_bytes)
-            stream.seek(0)
-            first = stream.read(HEAD_BYTES).partition(b"\n")[0]
-        told = f"{entry.name}\0{entry.identity}\0".encode() + first
-        taken = {mark.key for mark in others}
-        keys = (hashlib.sha256(b"%d\0" % n + told).hexdigest()[:32] for n in count())
+        told = f"{entry.name}\0{entry.identity}\0{head}"
+        keys = (
+            hashlib.sha256(f"{n}\0{told}".encode()).hexdigest()[:32] for n in count()
+        )
         key = next(key for key in keys if key not in taken)
         return Mark(key, entry.identity, head, head_bytes)
 
     def _with_head(self, entry: Entry, mark: Mark) -> Mark:
-        """Remember how the file begins, up to a limit, as far as it was taken.
+        """Remember how the file begins, up to a limit.
 
-        What comes after may be mended, and it is the same file still.
+        That is of what was taken alone: what comes after it may still be mended.
         """
         head_bytes = min(mark.end, HEAD_BYTES)
-        with self._storage.open(entry.name) as stream:
+        if (head_bytes, entry.identity) == (mark.head_bytes, mark.identity):
+            return mark
+        with _reading(self._storage, entry.name) as stream:
+            if _digest(stream, mark.head_bytes) != mark.head:
+                return mark  # another file has the name by now
             head = _digest(stream, head_bytes)
         return replace(mark, head=head, head_bytes=head_bytes, identity=entry.identity)
 
@@ -308,7 +329,7 @@ class ChangeFeed:
         if offset == mark.end:
             return mark.lines
         count = 0
-        with self._storage.open(name) as stream:
+        with _reading(self._storage, name) as stream:
             while offset > 0 and (block := stream.read(min(BLOCK, offset))):
                 count += block.count(b"\n")
                 offset -= len(block)
@@ -345,16 +366,13 @@ class ChangeFeed:
     def _is_log(self, name: str) -> bool:
         return bool(self._only) or name.lower().endswith(SUFFIX)
 
-    def _logs(self) -> list[Entry]:
-        entries = self._entries()
-        return [entries[name] for name in sorted(entries) if self._is_log(name)]
-
 
 class _Look:
     """What one look has found so far, and whether its time is up."""
 
-    def __init__(self, end: float) -> None:
+    def __init__(self, end: float, read_model: _ReadModel) -> None:
         self._end = end
+        self._read_model = read_model
         self.found: list[Partition] = []
         self.problem: SourceError | None = None
         self.cut_short = False
@@ -362,6 +380,19 @@ class _Look:
     @property
     def over(self) -> bool:
         return self.problem is not None or self.cut_short
+
+    @cached_property
+    def model(self) -> Model | None:
+        """The model, read once in a look; every entity has its key declared."""
+        model = self._read_model()
+        return model and replace(model, entities=_all_keyed(model))
+
+    def fail(self, error: SourceError) -> None:
+        """End the look at a file that cannot be read: later ones wait for it."""
+        if error.code == "file_missing":
+            self.cut_short = True  # it got another name since it was listed
+        else:
+            self.problem = error
 
     def is_over(self) -> None:
         """Let the look end here when its time is up."""
@@ -373,7 +404,6 @@ class _Look:
         sizes: dict[str, int],
         since: int,
         mark: Mark,
-        model: Model | None,
     ) -> None:
         # A moment later each, so that they stay in the order in which they were read.
         now = datetime.now(UTC) + timedelta(microseconds=len(self.found))
@@ -384,7 +414,7 @@ class _Look:
                 now,
                 PartitionState.READY,
                 files={t: (TableFile(name, size),) for t, size in sizes.items()},
-                model=model and replace(model, entities=_all_keyed(model)),
+                model=self.model,
                 extent=mark.end,
                 since=since,
                 mark=mark.text(),
@@ -402,72 +432,100 @@ class _Follower:
         self._known = known
         self._entries = entries
         self._by_identity = {e.identity: e for e in entries.values() if e.identity}
+        self._heads: dict[str, bytes] = {}
         self.marks = {name: Mark.read(mark) for name, mark in known.items() if mark}
 
     def follow(self, is_log: Callable[[str], bool]) -> tuple[Renamed, ...]:
         """Return the known files that have another name now; ``marks`` has it too."""
-        lost = {
-            name: mark
+        names = [
+            name
             for name, mark in self.marks.items()
-            if not mark.gone and not self._is_same(self._entries.get(name), mark)
-        }
-        # All names are free before the first is taken: files may all have moved on.
-        for name in lost:
-            del self.marks[name]
-        renamed = []
-        others = [e for n, e in sorted(self._entries.items()) if is_log(n)]
-        for by_content in (False, True):
-            for name, mark in list(lost.items()):
-                known = self._by_identity.get(mark.identity)
-                entry = self._first(others if by_content else [known], mark)
-                if entry is not None:
-                    del lost[name]
-                    new = replace(mark, identity=entry.identity)
-                    reason = f"{name} is called {entry.name} now"
-                    renamed.append(self._rename(name, entry.name, new, reason))
+            if not mark.gone and not self._has_stayed(name, mark)
+        ]
+        # All of them leave their names first: two files may have swapped theirs.
+        lost = {name: self.marks.pop(name) for name in names}
+        moves: dict[str, Renamed] = {}
         for name, mark in lost.items():
-            if name in self._entries:
-                new = replace(mark, gone=True)
-                reason = self._why(name, mark)
-                free = self._free_name(name)
-                renamed.append(self._rename(name, free, new, reason))
-            else:
-                self.marks[name] = mark
-        return tuple(self._in_order(renamed))
+            self._move(moves, name, mark, [self._by_identity.get(mark.identity)])
+        others = [e for n, e in sorted(self._entries.items()) if n not in self.marks]
+        for name, mark in lost.items():
+            if name not in moves:
+                alike = (e for e in others if is_log(e.name) or _extends(e.name, name))
+                self._move(moves, name, mark, alike)
+        for name, mark in lost.items():
+            if name not in moves:
+                self._leave(moves, name, mark)
+        return tuple(self._in_order(moves))
+
+    def _move(
+        self,
+        moves: dict[str, Renamed],
+        name: str,
+        mark: Mark,
+        candidates: Iterable[Entry | None],
+    ) -> None:
+        for entry in candidates:
+            if entry and entry.name not in self.marks and self._is_same(entry, mark):
+                mark = replace(mark, identity=entry.identity)
+                reason = f"{name} is called {entry.name} now"
+                moves[name] = self._rename(name, entry.name, mark, reason)
+                return
+
+    def _leave(self, moves: dict[str, Renamed], name: str, mark: Mark) -> None:
+        """Let a file that is nowhere any more give its name to another one."""
+        if name not in self._entries:
+            self.marks[name] = mark
+            return
+        mark = replace(mark, gone=True)
+        new = self._free_name(name)
+        moves[name] = self._rename(name, new, mark, self._why(name, mark))
 
     def _rename(self, old: str, new: str, mark: Mark, reason: str) -> Renamed:
         self.marks[new] = mark
         return Renamed(old, new, self._known[old], mark.text(), reason)
 
-    def _in_order(self, renamed: list[Renamed]) -> Iterator[Renamed]:
-        """Yield the renamed ones so that each name is left before it is taken."""
-        while renamed:
-            left = {item.old for item in renamed}
-            free = [item for item in renamed if item.new not in left]
-            if not free:  # they changed names in a ring: one steps aside
-                first = renamed[0]
+    def _in_order(self, moves: dict[str, Renamed]) -> Iterator[Renamed]:
+        """Yield the moves so that each goes to a name that is free by then."""
+        while moves:
+            chain = [next(iter(moves))]
+            while (new := moves[chain[-1]].new) in moves and new != chain[0]:
+                chain.append(new)
+            last = None
+            if new == chain[0]:  # round in a circle: one of them steps aside
+                first = moves.pop(chain.pop(0))
                 aside = self._free_name(first.old)
                 yield replace(first, new=aside)
-                renamed[0] = replace(first, old=aside, before=first.mark)
-                continue
-            yield from free
-            renamed = [item for item in renamed if item.new in left]
+                last = replace(first, old=aside, before=first.mark)
+            for name in reversed(chain):
+                yield moves.pop(name)
+            if last:
+                yield last
 
-    def _is_same(self, entry: Entry | None, mark: Mark) -> bool:
-        if entry is None or entry.size < max(mark.end, mark.head_bytes):
+    def _has_stayed(self, name: str, mark: Mark) -> bool:
+        entry = self._entries.get(name)
+        if entry is None or not _is_as_long(entry, mark):
             return False
         unchanged = (mark.end, mark.identity, mark.modified)
         if (entry.size, entry.identity, entry.modified) == unchanged:
             return True
-        with self._storage.open(entry.name) as stream:
-            return _digest(stream, mark.head_bytes) == mark.head
+        try:
+            return self._begins_as(entry, mark)
+        except SourceError as error:
+            # One that cannot be read now is told of when it is looked into.
+            return error.code != "file_missing"
 
-    def _first(self, entries: Sequence[Entry | None], mark: Mark) -> Entry | None:
-        """Return the first of these that is a known file under a name that is free."""
-        for entry in entries:
-            if entry and entry.name not in self.marks and self._is_same(entry, mark):
-                return entry
-        return None
+    def _is_same(self, entry: Entry, mark: Mark) -> bool:
+        try:
+            return _is_as_long(entry, mark) and self._begins_as(entry, mark)
+        except SourceError:
+            return False
+
+    def _begins_as(self, entry: Entry, mark: Mark) -> bool:
+        head = self._heads.get(entry.name)
+        if head is None:
+            with _reading(self._storage, entry.name) as stream:
+                head = self._heads[entry.name] = _begin(stream, HEAD_BYTES)
+        return hashlib.sha256(head[: mark.head_bytes]).hexdigest() == mark.head
 
     def _free_name(self, name: str) -> str:
         number = 1
@@ -497,13 +555,41 @@ def _keyed(entity: Entity) -> Entity:
     return replace(entity, key=tuple(key))
 
 
-def _digest(stream: BinaryIO, length: int) -> str:
+def _is_as_long(entry: Entry, mark: Mark) -> bool:
+    return entry.size >= max(mark.end, mark.head_bytes)
+
+
+def _extends(name: str, known: str) -> bool:
+    """Say whether a name is that of a rotated log, such as ``app.log.1``."""
+    return name.startswith((f"{known}.", f"{known}-"))
+
+
+@contextmanager
+def _reading(storage: Storage, name: str) -> Iterator[BinaryIO]:
+    """Open a log file; whatever goes wrong with it is a ``SourceError``."""
+    try:
+        with storage.open(name) as stream:
+            yield stream
+    except OSError as error:
+        raise SourceError(
+            "file_unreadable",
+            f"{name} cannot be sorted by table: {error.strerror}",
+            where=name,
+        ) from error
+
+
+def _begin(stream: BinaryIO, length: int) -> bytes:
     stream.seek(0)
-    digest = hashlib.sha256()
+    blocks = []
     while length > 0 and (block := stream.read(length)):
-        digest.update(block)
+        blocks.append(block)
         length -= len(block)
-    return digest.hexdigest()
+    return b"".join(blocks)
+
+
+def _digest(stream: BinaryIO, length: int) -> str:
+    """Return a digest of how a file begins."""
+    return hashlib.sha256(_begin(stream, length)).hexdigest()
 
 
 def _broken(name: str, line: int) -> SourceError:

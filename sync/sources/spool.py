@@ -125,8 +125,9 @@ class Spool:
     def _draft(self) -> Path:
         """Return a new folder, which becomes a segment when it is done."""
         while True:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with suppress(FileNotFoundError):  # somebody removed it while it was empty
+            # Somebody may remove it while it is empty, also before one can see it.
+            with suppress(FileNotFoundError, FileExistsError):
+                self._folder.mkdir(parents=True, exist_ok=True)
                 return Path(tempfile.mkdtemp(prefix="draft-", dir=self._folder))
 
     def _keep(self, draft: Path, segment: Segment) -> None:
@@ -217,8 +218,9 @@ class _Pass:
         if len(raw) > MAX_LINE:
             segment.broken = number
             return False
-        line = self._without_mark(segment, raw).removesuffix(b"\r")
-        if line and not line.isspace():
+        # Blanks may come with the line end, after the line was taken without one.
+        line = self._without_mark(segment, raw).rstrip()
+        if line:
             table = self._table(line)
             if table is None:
                 segment.broken = number

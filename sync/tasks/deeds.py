@@ -217,9 +217,11 @@ def accept_loss(table: SyncTable, by: str, only: str | None = None) -> Said:
     name = printable(table.entity)
     partitions = None if only is None else only.split("\n")
     if not decisions.accept_loss(table.config, table.entity, by=by, only=partitions):
-        return Said(False, f"{name} does not wait for just these folders any more.")
+        return Said(
+            False, f"{name} does not wait for just these {table.config.unit}s any more."
+        )
     queue.enqueue_look(table.config)
-    text = f"{name} goes on without the lost folders."
+    text = f"{name} goes on without the lost {table.config.unit}s."
     return Said(True, text + _sync_is_paused(table), _without_service(queue.POLLS))
 
 

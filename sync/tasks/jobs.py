@@ -133,7 +133,7 @@ def _say(table: SyncTable, result: LoadResult) -> None:
             rows.inserted,
             rows.updated,
             rows.deleted,
-            plural(result.partitions, "folder"),
+            plural(result.partitions, table.config.unit),
             result.seconds,
             extra={**place, "partition": table.last_partition},
         )

@@ -43,6 +43,8 @@ def quarantine(request: HttpRequest) -> HttpResponse:
         "filtered": any(chosen[name] for name in FILTERS if name != "state"),
         "page": shown,
         "rows": [_row(row) for row in shown],
+        "can_reprocess": not all(row.table.config.is_feed for row in shown),
+        "has_lines": any(row.table.config.is_feed for row in shown),
         "links": _links(request.GET, shown),
         "here": request.get_full_path(),
         "done": request.session.pop(DONE, None),

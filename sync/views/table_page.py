@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_safe
 
 from sync.engine.error_cards import card_of_progress
-from sync.engine.folders import counts, folders
+from sync.engine.folders import counts, folders, missing_of
 from sync.engine.shapes import columns_of, query_to_copy
 from sync.engine.timeline import Wanted, timeline
 from sync.models import DataSyncProgress, SyncTable
@@ -39,6 +39,8 @@ def table_page(request: HttpRequest, pk: int) -> HttpResponse:
         "part": part,
         "query": query_to_copy(table),
     }
+    if table.config.is_feed:
+        context["missing"] = missing_of(table)
     # A table that is left out has no state, and nothing of it moves.
     context |= table_region(table.pk) or {}
     context |= _PART[part](request, table)

@@ -99,7 +99,7 @@ def _missing(status: TableStatus) -> dict[str, str]:
         return {}
     return {
         "lag": span(status.lag),
-        "folders": plural(backlog.partitions, "folder"),
+        "folders": plural(backlog.partitions, status.table.config.unit),
         "bytes": size(backlog.bytes),
     }
 

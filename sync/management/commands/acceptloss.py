@@ -1,4 +1,4 @@
-"""``manage.py acceptloss``: go on without change folders that are gone."""
+"""``manage.py acceptloss``: go on without folders or log files that are gone."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from sync.management.switching import person
 
 
 class Command(DvsyncCommand):
-    """Go on without change folders that are gone."""
+    """Go on without folders or log files that are gone."""
 
     help = (
-        "Lets tables that are parked with history_lost go on without the folders that "
+        "Lets tables that are parked with history_lost go on without the folders or log "
+        "files that "
         "were deleted before they were applied. What was in them stays unknown: rows "
         "may be missing, old, or still there. A refresh from a full copy heals it."
     )
@@ -38,8 +39,10 @@ class Command(DvsyncCommand):
         accepted = accept_loss(config, table.entity if table else None, by=person())
         if not accepted:
             raise CommandError(
-                f"{config.name} has no table that waits for lost folders",
+                f"{config.name} has no table that waits for lost {config.unit}s",
                 returncode=TABLES_FAILED,
             )
         for name in accepted:
-            self.stdout.write(f"{printable(name)}: goes on without the lost folders")
+            self.stdout.write(
+                f"{printable(name)}: goes on without the lost {config.unit}s"
+            )

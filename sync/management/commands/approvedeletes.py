@@ -17,8 +17,8 @@ class Command(DvsyncCommand):
     """Let a held table delete its rows."""
 
     help = (
-        "Releases a table that is held because one folder would delete more of it than "
-        "--max-delete-share allows. That folder is applied by the next load."
+        "Releases a table that is held because one load would delete more of it than "
+        "--max-delete-share allows. The next load applies it."
     )
     epilog = (
         "Exit codes: 0 released; 2 wrong use; 3 the table is not held; 5 no database."

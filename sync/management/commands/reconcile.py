@@ -29,7 +29,8 @@ class Command(DvsyncCommand):
     """Compare tables with what the export says."""
 
     help = (
-        "Replays the applied folders of each table, from its full copy on, and "
+        "Replays the applied folders of each table, from its full copy on, or all that "
+        "was applied of its log files, and "
         "compares every row. Nothing is written, and loads may go on. missing: rows "
         "that the table lacks; extra: rows it should not have; stale: rows with other "
         "content; unverifiable: rows that a deleted folder may have touched."

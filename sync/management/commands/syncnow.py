@@ -39,13 +39,14 @@ class Command(DvsyncCommand):
     """Apply everything that is pending, now."""
 
     help = (
-        "Reads each export's finished change folders and applies what is not applied "
-        "yet: every table in one transaction per batch of folders. It does not wait "
-        "for the back-off of failed tables, and tries parked ones once."
+        "Reads each export's finished change folders, and the whole lines of each "
+        "change feed's log files, and applies what is not applied yet: every table in "
+        "one transaction per batch of them. It does not wait for the back-off of "
+        "failed tables, and tries parked ones once."
     )
     epilog = (
         "Exit codes: 0 up to date; 2 wrong use, unknown name, no sync; 3 some tables "
-        "failed, are parked or held; 4 an export cannot be read; 5 the database cannot "
+        "failed, are parked or held; 4 a source cannot be read; 5 the database cannot "
         "be reached; 6 a table is being loaded elsewhere and --no-wait was given; 130 "
         "stopped by Ctrl-C after a clean rollback."
     )
@@ -148,9 +149,10 @@ class Command(DvsyncCommand):
         if table.ddl is None:
             self.stdout.write(summary(table.table, result))
         else:
+            partitions = plural(result.partitions, table.table.config.unit)
             self.stdout.write(
                 f"{printable(table.table.label)}: {result.status}, "
-                f"{plural(result.partitions, 'folder')}, {result.bytes} bytes"
+                f"{partitions}, {result.bytes} bytes"
             )
             for statement in table.ddl:
                 self.stdout.write(f"  {statement};")
@@ -162,7 +164,8 @@ class Command(DvsyncCommand):
             if report.waiting:
                 name, reason = report.waiting[0]
                 more = len(report.waiting) - 1
-                behind = f", and {more} later folders behind it" if more else ""
+                unit = report.config.unit
+                behind = f", and {more} later {unit}s behind it" if more else ""
                 self.say(
                     f"{report.config.name}: {name} is not complete: "
                     f"{printable(reason)}{behind}"

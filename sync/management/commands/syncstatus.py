@@ -26,7 +26,7 @@ class Command(DvsyncCommand):
 
     help = (
         "Shows whether the service polls, and the state of every sync and table, the "
-        "worst first: when its export was looked at, through which folder it is "
+        "worst first: when its source was looked at, up to where it is "
         "applied, and what to do where something is wrong. docs/states.md explains "
         "the words."
     )

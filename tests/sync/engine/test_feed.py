@@ -718,6 +718,20 @@ def test_a_refresh_reads_lines_that_were_set_aside_in_their_place(
     assert not QuarantinedRow.objects.filter(table__config=feed.config).exists()
 
 
+def test_a_refresh_tells_how_far_it_read_where_only_other_tables_had_lines(
+    feed: Feed,
+) -> None:
+    feed.insert("account", Id="1")
+    feed.sync()
+    feed.insert("contact", Id="1")
+    feed.sync()
+    refresh_table(feed.entity("account"))
+    feed.ledger.refreshed("account")
+    [row] = feed.progress("account")
+    assert row.applied_offset == row.end_offset == feed.path.stat().st_size
+    feed.check()
+
+
 def test_a_refresh_is_refused_when_a_file_is_gone(feed: Feed) -> None:
     feed.insert("account", Id="1")
     feed.sync()

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -273,7 +274,7 @@ def test_a_given_model_with_signs_that_postgresql_refuses_is_kept(
     model = tmp_path / "given.json"
     model.write_text(json.dumps(document), encoding="utf-8")
     create("sales", place(tmp_path / "data", "log"), "--model-json", str(model))
-    kept = SyncConfig.objects.get().model_json
+    kept: Any = SyncConfig.objects.get().model_json
     assert len(kept["entities"][0]["description"]) == 5007
 
 

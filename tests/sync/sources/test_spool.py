@@ -88,8 +88,8 @@ def expected(data: bytes) -> tuple[dict[str, list[Numbered]], int, int | None]:
     lines = data.split(b"\n")
     for number, raw in enumerate(lines, 1):
         last = number == len(lines)
-        text = (raw.removeprefix(BOM) if at == 0 else raw).removesuffix(b"\r")
-        if last and not text.rstrip().endswith(b"}"):
+        text = (raw.removeprefix(BOM) if at == 0 else raw).rstrip()
+        if last and not text.endswith(b"}"):
             break
         if text.strip():
             parts = text.split(b"|", 3)

@@ -1,4 +1,4 @@
-"""What a poll asks when nothing happened in a large export; `bench --idle` has times."""
+"""What a poll asks when nothing happened in a large export; bench has its time."""
 
 from __future__ import annotations
 

@@ -92,9 +92,9 @@ def test_every_part_is_there(troubled: Export) -> None:
     assert tables["account"]["column_types"]["numeric"] == 1
     assert tables["lead"]["rows_set_aside"] == {"open bad_value": 1}
     [export] = found["exports"]
-    assert export["folders"]["ready"]["folders"] == 3
+    assert export["partitions"]["ready"]["number"] == 3
     assert export["gaps_seconds"]["median"] == 300
-    assert export["now"]["folders"] == 4
+    assert export["now"]["partitions"] == 4
     assert {load["table"] for load in found["loads"]} == {"account", "contact", "lead"}
     [failed] = found["errors"]["partitions"]
     assert (failed["code"], failed["attempts"]) == ("bad_value", 3)
@@ -174,7 +174,7 @@ def test_an_export_that_is_gone_leaves_the_rest(troubled: Export) -> None:
     found = parts(bundle())
     [export] = found["exports"]
     assert export["now"]["code"] == "source_unreadable"
-    assert export["folders"]["ready"]["folders"] == 3
+    assert export["partitions"]["ready"]["number"] == 3
     assert len(found["tables"]) == 3
 
 
