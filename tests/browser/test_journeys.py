@@ -232,7 +232,7 @@ def test_a_page_says_how_old_it_is_while_the_server_is_away(
     expect(page.locator("#live")).not_to_have_class(re.compile("stale"))
 
 
-# Without a script, without a mouse, in the dark, on a phone
+# Without a script, in the dark, on a phone
 
 
 def test_without_a_script_every_deed_is_done(visit: Visit, sales: Export) -> None:
@@ -254,34 +254,6 @@ def test_without_a_script_every_deed_is_done(visit: Visit, sales: Export) -> Non
     page.locator("main form button.danger").click()
     expect(page.locator(".messagelist")).to_be_visible()
     page.get_by_role("link", name="Reload").first.click()
-
-
-def test_the_keyboard_is_enough(visit: Visit, sales: Export) -> None:
-    page = visit("operator")
-    page.goto("/")
-    press_until(page, "Skip to main content")
-    page.keyboard.press("Enter")
-    press_until(page, "Pause")
-    outline = "getComputedStyle(document.activeElement).outlineStyle"
-    assert page.evaluate(outline) != "none"
-    page.keyboard.press("Enter")
-    expect(page.locator(f"#s{sales.config.pk}")).to_contain_text("paused")
-    press_until(page, "Resume")
-    page.keyboard.press("Space")
-    expect(page.locator(f"#s{sales.config.pk}")).to_contain_text("healthy")
-    press_until(page, sales.config.name)
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", level=1)).to_have_text(sales.config.name)
-
-
-def press_until(page: Page, text: str) -> None:
-    """Press Tab until the element with this text has the focus."""
-    for _ in range(60):
-        page.keyboard.press("Tab")
-        found = page.evaluate("document.activeElement.textContent.trim()")
-        if found == text:
-            return
-    raise AssertionError(f"nothing with {text!r} can be reached")
 
 
 def test_the_focus_stays_while_the_page_updates(visit: Visit, sales: Export) -> None:
