@@ -86,6 +86,12 @@ def test_a_load_is_watched_from_its_first_byte_to_its_end(
         seen.append(float(bar.get_attribute("value") or 0))
         total = float(bar.get_attribute("max") or 0)
         assert seen[0] < seen[1] <= total
+        news = page.locator("#live-news")
+        while float(bar.get_attribute("value") or 0) * 2 < total:
+            expect(news).not_to_contain_text("50 %")
+            load.step()
+            poll(page)
+        expect(news).to_contain_text("account: 50 % read")
     expect(page.get_by_text("Loading now")).to_have_count(0)
     expect(page.locator("#live")).to_contain_text("8 new")
     assert page.evaluate("window.stayed")
@@ -163,6 +169,25 @@ def test_a_refresh_asks_first_and_says_what_stays_readable(
     expect(page.get_by_role("heading", name="What will happen")).to_be_visible()
     page.get_by_role("link", name="Cancel").click()
     expect(page).to_have_url(re.compile(f"/syncs/{sales.config.pk}/"))
+
+
+def test_what_changes_is_told_to_who_cannot_see_it(visit: Visit, sales: Export) -> None:
+    page = visit("viewer")
+    page.goto(f"/syncs/{sales.config.pk}/")
+    news, alarm = page.locator("#live-news"), page.locator("#live-alarm")
+    expect(alarm).to_have_attribute("role", "alert")
+    sales.entity("contact").pause()
+    poll(page)
+    expect(news).to_contain_text("contact: paused")
+    expect(alarm).to_be_empty()
+    sales.upsert("account", 4, amount="12x5")
+    sales.close_folder()
+    sales.sync()
+    poll(page)
+    expect(alarm).to_contain_text("account: failing")
+    told = alarm.inner_text()
+    poll(page)
+    assert alarm.inner_text() == told
 
 
 # Who may
@@ -296,6 +321,23 @@ def test_the_dark_is_chosen_by_the_system_or_by_hand(
     assert page.evaluate(colour) == dark
     page.reload()
     assert page.evaluate(colour) == dark
+
+
+def test_bars_and_icons_are_seen_in_colours_of_ones_own(
+    visit: Visit, sales: Export
+) -> None:
+    page = visit("viewer", forced_colors="active")
+    page.goto(f"/syncs/{sales.config.pk}/")
+    page.evaluate(
+        """document.querySelector("main").insertAdjacentHTML(
+          "afterbegin", "<progress id=bar max=2 value=1></progress>")"""
+    )
+    for part in ("#bar", "#live .sparkline", "#live .state .icon"):
+        seen = page.locator(part).first
+        before = seen.screenshot()
+        # Without what shall be seen it looks another way.
+        seen.evaluate("(one) => { one.value = 0; one.replaceChildren(); }")
+        assert seen.screenshot() != before, part
 
 
 def test_on_a_phone_each_table_is_a_card(visit: Visit, sales: Export) -> None:
