@@ -310,12 +310,14 @@ def test_300_tables_of_500_columns_are_one_light_page(
     for data in (model_json("a", "b"), many):
         upload(client, data)
         with django_assert_num_queries(5) as seen:  # session, user, rights, draft
-            began = time.perf_counter()
+            # Of the processor: what else the machine does is not counted.
+            began = time.process_time()
             answer = client.get(address("tables"))
-            took = time.perf_counter() - began
+            took = time.process_time() - began
         # The bytes of the model stay where they are.
         assert not any('"model_json"' in q["sql"] for q in seen.captured_queries)
     sys.stdout.write(f"300 tables: {len(answer.content)} B in {took:.3f} s\n")
+    assert took < 1
     assert answer.content.count(b'type="checkbox"') == 300
 
 
