@@ -22,8 +22,8 @@ class Command(DvsyncCommand):
     """Rebuild a table from its full copy on."""
 
     help = (
-        "Replays the table's folders, from the newest full copy on, or all its log files "
-        "in their order, into a second copy "
+        "Replays the table's folders, from the newest full copy on, or all its log "
+        "files in their order, into a second copy "
         "beside the live table, and applies the difference in one transaction. Views, "
         "grants and indexes stay; readers see the old rows or the new ones. When a "
         "column needs a wider type, readers wait while PostgreSQL rewrites the table."
