@@ -30,7 +30,7 @@ class Command(DvsyncCommand):
     )
     epilog = (
         "Exit codes: 0 refreshed; 2 wrong use; 3 refused or failed, and nothing is "
-        "changed; 4 the export cannot be read; 5 no database."
+        "changed; 4 the source cannot be read; 5 no database."
     )
     examples = ("refreshtable sales account",)
 
