@@ -86,7 +86,7 @@ def keep(export: Export, **values: Any) -> None:
 def test_an_empty_export_waits_for_its_first_folder(export: Export) -> None:
     export.poll()
     found = status(export)
-    assert found.state == "waiting for the first folder"
+    assert found.state == "waiting for the first data"
     assert found.tables == []
     assert found.applied_through == ""
 
