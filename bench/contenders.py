@@ -22,10 +22,6 @@ from dvsync_site.embedded_keeper import PORT
 
 ROOT = Path(__file__).resolve().parent.parent
 SYNC = "replica"
-_CREATE_FEED = (
-    "from sync.engine.configs import create_config\n"
-    "create_config({}, policies={{'kind': 'change-feed'}})"
-)
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,6 @@ class Dvsync:
     data_dir: Path
     title: str = "dvsync"
     sync: str = SYNC
-    feed: bool = False
 
     @property
     def table(self) -> sql.Identifier:
@@ -79,11 +74,7 @@ class Dvsync:
 
     def create_sync(self, database: str) -> None:
         """Create dvsync's own tables and the sync; not measured."""
-        if self.feed:
-            arguments = f"{self.sync!r}, {str(self.location)!r}"
-            self._manage(database, "shell", "-c", _CREATE_FEED.format(arguments))
-        else:
-            self._manage(database, "createsync", self.sync, str(self.location))
+        self._manage(database, "createsync", self.sync, str(self.location))
 
     def load(self, database: str, step: Step) -> Timing:
         """Run syncnow, and check what it says about itself."""

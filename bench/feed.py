@@ -162,7 +162,7 @@ def measure(server: Server, directory: Path, rows: int, repeat: int) -> Results:
         data = directory / f"dvsync-{turn}"
         inputs = [
             Dvsync(server, export.root, data, CSV),
-            Dvsync(server, feed.root, data, FEED, sync="feed", feed=True),
+            Dvsync(server, feed.root, data, FEED, sync="feed"),
         ]
         with server.database(f"bench_feed_{turn}") as database:
             _run(server, export, feed, inputs, results, database, turn)

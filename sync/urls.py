@@ -25,6 +25,11 @@ urlpatterns = [
     path("syncs/<int:pk>/", sync_page.sync_page, name="sync"),
     path("syncs/<int:pk>/live/", sync_page.sync_live, name="sync-live"),
     path("syncs/<int:pk>/timeline/", sync_tabs.sync_timeline, name="sync-timeline"),
+    path(
+        "syncs/<int:pk>/timeline/download/",
+        sync_tabs.sync_timeline_download,
+        name="sync-timeline-download",
+    ),
     path("syncs/<int:pk>/schema/", sync_tabs.sync_schema, name="sync-schema"),
     path("syncs/<int:pk>/settings/", sync_settings.sync_settings, name="sync-settings"),
     path("syncs/<int:pk>/delete/", sync_settings.sync_delete, name="sync-delete"),

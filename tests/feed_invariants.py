@@ -122,7 +122,10 @@ class Ledger:
         return next(free for free in names if free not in taken)
 
     def schema(self, table: str) -> Schema:
-        return Schema(self.feed.tables[table], self.feed.keys[table])
+        columns = self.feed.tables[table]
+        if self.feed.dialect != "cdm":  # in which alone they must be what they say
+            columns = {n: "string" if t == "guid" else t for n, t in columns.items()}
+        return Schema(columns, self.feed.keys[table])
 
     def lines(self, stream: Stream, table: str) -> list[Told]:
         """Return the lines of a table that are known in a file."""

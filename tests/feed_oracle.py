@@ -16,7 +16,7 @@ from typing import Any
 from tests.oracle import Row, stored
 
 VERBS = ("INSERT", "UPDATE", "DELETE")
-TEXTS = {"string", "char"}
+TEXTS = {"string", "char", "lookup"}
 BOM = b"\xef\xbb\xbf"
 _PIECE = re.compile(rb"[^\n]*\n|[^\n]+")
 _INTEGER = re.compile(r"-?\d+")

@@ -7,12 +7,13 @@
 (() => {
   const KEY = "dvsync-live-every";
   const SLOWEST = 60, PATIENCE = 10, SOON = 5;
+  const BAD = new Set(["failing", "action required"]);
   const byId = (id) => document.getElementById(id);
   const region = () => document.querySelector("[data-live]");
   const now = () => Date.now() / 1000;
 
   let updatedAt = now(), seenAt = now(), retryAt = 0, failures = 0, refused = false;
-  let states = new Map();
+  let states = new Map(), halves = new Set();
 
   // What was chosen; a browser may not let a page remember anything.
   let choice = "";
@@ -33,9 +34,9 @@
     if (live && seconds(live)) htmx.trigger(live, "dvsync:now");
   };
 
-  // Told once to who cannot see it.
-  const tell = (text) => {
-    const news = byId("live-news");
+  // Told once to who cannot see it; what went wrong, at once.
+  const tell = (text, place = "live-news") => {
+    const news = byId(place);
     if (news && text) news.textContent = text;
   };
 
@@ -95,16 +96,32 @@
     if (same) same.focus({ preventScroll: true });
   };
 
-  // Tells what became of syncs and tables, never every number.
+  const join = (texts) => {
+    const more = texts.length > 3 ? `; and ${texts.length - 3} more` : "";
+    return texts.slice(0, 3).join("; ") + more;
+  };
+
+  // Which loads are read to the half, by their names.
+  const readHalves = (live) => new Set(
+    [...live.querySelectorAll("progress[value]")]
+      .filter((bar) => bar.value * 2 >= bar.max)
+      .map((bar) => bar.closest("li").querySelector("a").textContent.trim()),
+  );
+
+  // Tells what became of syncs, tables and loads, never every number.
   const tellChanges = (live) => {
-    const before = states;
+    const before = states, read = halves;
     states = readStates(live);
+    halves = readHalves(live);
     const changed = [...states].filter(([id, part]) => {
       const old = before.get(id);
       return old && old.state !== part.state;
-    }).map(([, part]) => `${part.name}: ${part.state}`);
-    const more = changed.length > 3 ? `; and ${changed.length - 3} more` : "";
-    tell(changed.slice(0, 3).join("; ") + more);
+    }).map(([, part]) => part);
+    const told = (bad) => changed.filter((part) => BAD.has(part.state) === bad)
+      .map((part) => `${part.name}: ${part.state}`);
+    const half = [...halves].filter((name) => !read.has(name));
+    tell(join([...told(false), ...half.map((name) => `${name}: 50 % read`)]));
+    tell(join(told(true)), "live-alarm");
   };
 
   const setTitle = (live) => {
@@ -170,6 +187,7 @@
     const live = region(), select = byId("live-every");
     if (!live || !select) return;
     states = readStates(live);
+    halves = readHalves(live);
     nameButtons(live);
     byId("live-choice").hidden = false;
     byId("live-reload").hidden = true;

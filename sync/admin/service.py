@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import apps
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.html import format_html
 
 from sync.admin.base import ReadOnlyAdmin, text
+from sync.engine.channels import UndeliveredError, configured
 from sync.models import Cluster, Heartbeat, Incident, Notice, Receiver, Worker
 from sync.printable import printable
 
@@ -58,10 +61,31 @@ class NoticeAdmin(ReadOnlyAdmin):
     ordering = ("-pk",)
 
 
+@admin.action(description="Send a test message", permissions=["operate"])
+def send_test(
+    modeladmin: ReadOnlyAdmin, request: HttpRequest, queryset: QuerySet[Receiver]
+) -> None:
+    """Send a message that only says that it arrived; tell of each whether it did."""
+    channels = {channel.name: channel for channel in configured()}
+    for receiver in queryset:
+        channel = channels.get(receiver.name)
+        if channel is None:
+            said = "is not configured any more, so nothing was sent"
+            messages.warning(request, f"{receiver.name} {said}.")
+            continue
+        try:
+            channel.send_test()
+        except UndeliveredError as error:
+            messages.error(request, f"{receiver.name}: {printable(str(error))}")
+        else:
+            messages.success(request, f"{receiver.name}: the test message arrived.")
+
+
 @admin.register(Receiver)
 class ReceiverAdmin(ReadOnlyAdmin):
     """The channels of alerts, and whether they can be reached."""
 
+    actions = (send_test,)
     list_display = ("name", "since", "failures", "next_attempt_at", text("problem"))
 
 

@@ -172,18 +172,14 @@ def loads() -> list[dict[str, object]]:
             "partition": partition,
             "finished_at": moment(end),
             "seconds": (end - begin).total_seconds() if begin and end else None,
-            "bytes": size,
-            "attempts": attempts,
-            "applied_offset": applied,
-            "end_offset": last,
-            "rows": dict(zip(_COUNTS, counts, strict=True)),
+            **dict(zip(_NUMBERS, numbers, strict=False)),
+            "rows": dict(zip(_COUNTS, numbers[len(_NUMBERS) :], strict=True)),
         }
-        for config, table, partition, begin, end, size, attempts, applied, last, *counts in _rows(
-            _LOADS, shown=LOADS
-        )
+        for config, table, partition, begin, end, *numbers in _rows(_LOADS, shown=LOADS)
     ]
 
 
+_NUMBERS = ("bytes", "attempts", "applied_offset", "end_offset")
 _COUNTS = ("inserted", "updated", "deleted", "unchanged", "rejected", "missing")
 
 

@@ -90,7 +90,7 @@ def _load(trial: SyncConfig, source: Source, discovery: Discovery) -> str | None
     )
     trial.save()
     record(trial, discovery)
-    table = _smallest(trial)
+    table = _smallest(trial, discovery)
     if table is None:
         return None
     [step, *_] = initiate_load(table, source, 1)
@@ -105,11 +105,13 @@ def _load(trial: SyncConfig, source: Source, discovery: Discovery) -> str | None
     return said
 
 
-def _smallest(trial: SyncConfig) -> SyncTable | None:
+def _smallest(trial: SyncConfig, discovery: Discovery) -> SyncTable | None:
+    models = [partition.model for partition in discovery.partitions if partition.model]
+    described = {entity.name for model in models for entity in model.entities}
     rows = DataSyncProgress.objects.filter(
         config=trial, bytes__gt=0, bytes__lte=LARGEST
     ).order_by("partition", "bytes", "table_name")
-    first = rows.first()
+    first = rows.filter(table_name__in=described).first() or rows.first()
     if first is None:
         return None
     tables = SyncTable.objects.select_related("config")

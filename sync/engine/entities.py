@@ -188,7 +188,7 @@ class _Book:
         copied_anew = completed and table.initial_sync not in {"", completed}
         if table.absent or copied_anew:
             reason = (
-                f"{table.entity} was gone from the export and came back"
+                f"{table.entity} was gone from the source and came back"
                 if table.absent
                 else f"The source copied {table.entity} anew, complete at {completed}"
             )

@@ -177,7 +177,9 @@ def _after_failure(
         recorded = _record_failure(table, failure, max(ends, default=0))
         faultpoints.reach("failure_recorded")
         if not recorded:
-            # The answer to COMMIT was lost, but the load is there.
+            # The answer to COMMIT was lost, but the load is there. What came to its
+            # file meanwhile is still to be tried.
+            del tried[row.pk]
             for step in steps:
                 step.progress.refresh_from_db()
             result.add(steps)
@@ -191,6 +193,7 @@ def _record_failure(table: SyncTable, failure: PartitionError, end: int = 0) -> 
         if is_database_down(failure.error):
             rows.begin_attempt()  # it was taken back
         if not rows.record_failure(failure.error, end):
+            transaction.set_rollback(True)  # nor is it an attempt that was killed
             return False
         if failure.error.code == "mass_delete":
             table.hold()

@@ -38,6 +38,7 @@ from sync.engine.states import (
     judge_sync,
     judge_table,
 )
+from sync.engine.switches import newest_pause, since_words
 from sync.models import SyncConfig, SyncPartition, SyncTable
 from sync.target.activity import Running, running
 
@@ -182,6 +183,7 @@ def _configs(scope: Scope, now: datetime) -> list[SyncConfig]:
         any_ready=Exists(ready),
         waiting=ArraySubquery(told[:WAITING_SHOWN]),
         waiting_folders=Coalesce(Subquery(counted), 0),
+        newest_pause=newest_pause(),
         **service_signs(now),
     )
     if scope.rates:
@@ -259,6 +261,7 @@ def _sync_status(config: Any, tables: list[TableStatus], clock: Clock) -> SyncSt
         sync=config.name,
         feed=config.is_feed,
         paused=config.paused,
+        paused_since=_paused_since(config, clock),
         created_at=config.created_at,
         checked_at=config.checked_at,
         any_ready=config.any_ready,
@@ -275,6 +278,13 @@ def _sync_status(config: Any, tables: list[TableStatus], clock: Clock) -> SyncSt
         waiting_folders=config.waiting_folders,
         rates=bars(config.rates, clock.now) if hasattr(config, "rates") else (),
     )
+
+
+def _paused_since(config: Any, clock: Clock) -> str:
+    told = config.newest_pause
+    if not told:
+        return ""
+    return since_words(datetime.fromisoformat(told["at"]), told["message"], clock.now)
 
 
 def _applied(tables: Iterable[TableStatus]) -> Iterator[tuple[Any, Any, str]]:

@@ -73,7 +73,8 @@ class FeedChecks:
                 "Nothing: the first rows come when one is there.",
             )
         files = plural(seen.logs, "log file")
-        return f"{files} with {size(seen.bytes)}, from {seen.first} to {seen.last}"
+        span = seen.first if seen.logs == 1 else f"from {seen.first} to {seen.last}"
+        return f"{files} with {size(seen.bytes)}: {span}"
 
     def _read(self) -> str:
         lines = [line for line in self._sample() if line.table in self._chosen()]

@@ -30,7 +30,7 @@ class Group(StrEnum):
     WAITING = "waits for a yes"
     DECISION = "needs a decision"
     REPLICATED = "replicated"
-    ABSENT = "gone from the export"
+    ABSENT = "gone from the source"
     EXCLUDED = "excluded"
 
     @property

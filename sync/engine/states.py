@@ -104,11 +104,15 @@ class TableFacts:
 
 @dataclass(frozen=True)
 class SyncFacts:
-    """What is stored of a sync itself, as far as its state depends on it."""
+    """What is stored of a sync itself, as far as its state depends on it.
+
+    ``paused_since`` says when and by whom, as far as that is known.
+    """
 
     sync: str
     feed: bool = False
     paused: bool = False
+    paused_since: str = ""
     created_at: datetime | None = None
     checked_at: datetime | None = None
     any_ready: bool = True
@@ -152,7 +156,8 @@ def judge_sync(facts: SyncFacts, tables: Iterable[State], clock: Clock) -> Verdi
     Paused tables count only when all are.
     """
     if facts.paused:
-        return _paused_verdict(facts.sync)
+        since = f"paused {facts.paused_since}" if facts.paused_since else ""
+        return _paused_verdict(facts.sync, since)
     states = set(tables)
     own = _own(facts, clock)
     candidates = [own] if own else []
@@ -329,4 +334,6 @@ def _source(facts: SyncFacts) -> str:
 
 
 def _of_tables(state: State) -> Verdict:
+    if state is State.ACTION_REQUIRED:
+        return Verdict(state, "a table needs a person")
     return Verdict(state, f"a table is {state}" if state.needs_attention else "")

@@ -6,7 +6,11 @@ being loaded. A load that runs when its table is paused is rolled back in second
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.db import transaction
+from django.db.models import Case, OuterRef, Subquery, When
+from django.db.models.functions import JSONObject
 from django.utils import timezone
 
 from sync.engine.entities import selected_tables
@@ -50,7 +54,22 @@ def paused_since(what: SyncConfig | SyncTable) -> str:
     event = config.events.filter(kind="paused", table_name=entity).first()
     if event is None:
         return ""
-    return f"{span(timezone.now() - event.happened_at)} ago {event.message}".strip()
+    return since_words(event.happened_at, event.message, timezone.now())
+
+
+def newest_pause() -> Case:
+    """Return when and by whom a sync was paused, to annotate syncs with.
+
+    Only of one that is: of another all its events would be read in vain.
+    """
+    pauses = Event.objects.filter(config=OuterRef("pk"), kind="paused", table_name="")
+    told = pauses.values(json=JSONObject(at="happened_at", message="message"))
+    return Case(When(paused=True, then=Subquery(told[:1])), default=None)
+
+
+def since_words(moment: datetime, message: str, now: datetime) -> str:
+    """Return in words how long ago something was done, and what was said of it."""
+    return f"{span(now - moment)} ago {message}".strip()
 
 
 def retry(what: SyncConfig | SyncTable, *, by: str) -> list[SyncTable]:

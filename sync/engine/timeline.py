@@ -21,6 +21,8 @@ from sync.engine.happenings import kinds_of, title_of
 from sync.models import DataSyncProgress, Event, Incident, SyncConfig
 
 PAGE = 100
+# What somebody wants who asks for what is as grave as this, or graver.
+LEVELS = {"warning": ("warning", "error"), "error": ("error",)}
 # An edit in the admin is told by an event as well, of about the same time.
 SAME_EDIT = timedelta(seconds=5)
 _PLACE = re.compile(
@@ -74,6 +76,7 @@ class Wanted:
     category: str = ""
     table: str = ""
     text: str = ""
+    level: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ def _loads(
     config: SyncConfig, wanted: Wanted, before: Place | None, limit: int
 ) -> Iterator[Entry]:
     """Yield loads: what was finished together of a table."""
-    if wanted.category not in {"", "loads"}:
+    if wanted.category not in {"", "loads"} or wanted.level:
         return
     rows = DataSyncProgress.objects.filter(
         config=config,
@@ -184,6 +187,8 @@ def _events(
     rows: QuerySet[Event] = Event.objects.filter(config=config)
     if wanted.category:
         rows = rows.filter(kind__in=kinds_of(wanted.category))
+    if wanted.level:
+        rows = rows.filter(level__in=LEVELS[wanted.level])
     rows = _filtered(rows, wanted, "partition", "kind")
     for row in _after(rows, "happened_at", "pk", 1, before)[:limit]:
         category, title = title_of(row.kind)
@@ -228,6 +233,8 @@ def _closed(
     config: SyncConfig, wanted: Wanted, before: Place | None, limit: int
 ) -> Iterator[Entry]:
     """Yield the ends of incidents."""
+    if wanted.level:
+        return
     for row in _incidents(config, wanted, "closed_at", 3, before, limit):
         at = row.closed_at or row.opened_at  # the condition of the query
         yield Entry(
@@ -253,6 +260,8 @@ def _incidents(
         return ()
     rows = Incident.objects.filter(config=config, **{f"{time}__isnull": False})
     rows = _filtered(rows, wanted, "kind", "code")
+    if wanted.level == "error":
+        rows = rows.exclude(kind=Incident.Kind.LATE)
     found: QuerySet[Incident] = _after(rows, time, "pk", rank, before)
     return found[:limit]
 
@@ -264,7 +273,7 @@ def _edits(
     config: SyncConfig, wanted: Wanted, before: Place | None, limit: int
 ) -> Iterator[Entry]:
     """Yield what the admin's own log says of the sync."""
-    if wanted.category not in {"", "settings"} or wanted.table:
+    if wanted.category not in {"", "settings"} or wanted.table or wanted.level:
         return
     kind = ContentType.objects.get_for_model(SyncConfig)
     rows = LogEntry.objects.filter(content_type=kind, object_id=str(config.pk))

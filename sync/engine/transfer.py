@@ -161,6 +161,8 @@ def record_moved(table: SyncTable, steps: list[Step], moved: list[Moved]) -> Non
         step.progress.record_success(
             item.counts, step.size, now, start=step.start, end=step.end
         )
+        for row in item.rejected:
+            row.name_partition(step.progress.partition)
         QuarantinedRow.objects.bulk_create(item.rejected)
         for kind, message in _news(step, item):
             Event.record(

@@ -226,6 +226,7 @@ class DataSyncProgress(models.Model):
         if end:  # locked, so that it does not grow meanwhile
             rows = DataSyncProgress.objects.select_for_update(no_key=True)
             now = rows.get(pk=self.pk)
+            self.partition = now.partition  # it may have been rotated meanwhile
             waits = max(now.bytes - size, 1) if now.end_offset > end else 0
             # A refresh reads what is known by now, with or without lines of the table.
             self.end_offset = max(now.end_offset, end)

@@ -83,6 +83,12 @@ class QuarantinedRow(models.Model):
         """Return the path of its file in the source; a log file is its partition."""
         return path_of(self.partition, self.table.entity, self.file)
 
+    def name_partition(self, name: str) -> None:
+        """Give its partition the name that it has by now; a log file has the same."""
+        if self.file == self.partition:
+            self.file = name
+        self.partition = name
+
     @classmethod
     def room_in(cls, table: SyncTable) -> int | None:
         """Return how many rows more may be set aside; None when none ever is."""

@@ -25,8 +25,9 @@ _LINE = re.compile(
 _VERBS = {b"INSERT": "I", b"UPDATE": "U", b"DELETE": "D"}
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # What COPY's text format gives another meaning.
-_SPECIAL = re.compile(r"[\\\t\n\r]")
 _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+# JSON has to escape it, so that a document without this holds none of it.
+_TELLS_SPECIAL = re.compile(rb"\\(?:[nrt\\]|u00(?:0|5[Cc]))")
 _NULL = r"\N"
 # PostgreSQL takes words such as "now" for the time of the load. None of them is made of
 # these signs alone.
@@ -94,11 +95,9 @@ class LineShape:
         names = [attribute.name for attribute in entity.attributes]
         self._names = names
         self._all = frozenset(names)
-        self._keys = [names[position] for position in entity.key_positions]
-        self._times = [names[position] for position in times]
-        self._not_texts = {
-            name for position, name in enumerate(names) if position not in texts
-        }
+        self._keys = tuple(entity.key_positions)
+        self._times = tuple(times)
+        self._not_texts = tuple(p for p in range(len(names)) if p not in texts)
         self._folded: dict[str, str] = {}
         for name in reversed(names):
             self._folded[name.lower()] = name
@@ -113,33 +112,45 @@ class LineShape:
         if verb is None:
             shown = match[2][:40].decode()
             _refuse(f"{shown} is no verb: INSERT, UPDATE or DELETE")
-        values = _decode(match[3])
-        if not isinstance(values, dict):
+        document = match[3]
+        told = _decode(document)
+        if not isinstance(told, dict):
             _refuse("What is told of the row is no JSON object")
-        if not values.keys() <= self._all:
-            values = self._renamed(values)
+        if not told.keys() <= self._all:
+            told = self._renamed(told)
+        values = list(map(told.get, self._names))
         self._check(values)
-        told = self._which(values) if verb == "U" else _NULL
-        get = values.get
+        which = self._which(told) if verb == "U" else _NULL
         try:
-            cells = [verb, told, *[_cell(get(name)) for name in self._names]]
-            return ("\t".join(cells) + "\n").encode()
+            cells = _joined(values)
+            if _TELLS_SPECIAL.search(document):
+                cells = _escaped(values, cells)
+            return f"{verb}\t{which}\t{cells}\n".encode()
         except UnicodeEncodeError as error:
             raise BadLineError("bad_encoding", "It holds half a character") from error
         except RecursionError as error:
             raise BadLineError("bad_row", _TOO_DEEP) from error
 
-    def _check(self, values: dict[str, Any]) -> None:
-        for name in self._keys:
-            if values.get(name) is None:
+    def _check(self, values: list[Any]) -> None:
+        for position in self._keys:
+            if values[position] is None:
+                name = self._names[position]
                 _refuse(f"It has no {name}, by which its row is known", name)
-        for name in self._times:
-            value = values.get(name)
+        # All at once: that each of them may be a time is the usual case.
+        times = [v for p in self._times if isinstance(v := values[p], str)]
+        if not _TIME.fullmatch("".join(times)):
+            self._check_times(values)
+        if "" in values:
+            for position in self._not_texts:
+                if values[position] == "":  # as an empty cell of a CSV file
+                    values[position] = None
+
+    def _check_times(self, values: list[Any]) -> None:
+        for position in self._times:
+            value = values[position]
             if isinstance(value, str) and not _TIME.fullmatch(value):
+                name = self._names[position]
                 raise BadLineError("bad_value", f"{value[:100]!r} is no time", name)
-        for name in self._not_texts & values.keys():
-            if values[name] == "":  # as an empty cell of a CSV file
-                values[name] = None
 
     def _renamed(self, values: dict[str, Any]) -> dict[str, Any]:
         """Name the values as the model does, where only the case is another."""
@@ -164,12 +175,23 @@ class LineShape:
         return told
 
 
+def _joined(values: list[Any]) -> str:
+    """Return the values as a row of COPY's text format, its texts as they are."""
+    return "\t".join(
+        [v if v.__class__ is str else _NULL if v is None else _cell(v) for v in values]
+    )
+
+
+def _escaped(values: list[Any], row: str) -> str:
+    """Return the row of the values with what is special in their texts escaped."""
+    tabs, backslashes = row.count("\t"), row.count("\\")
+    if tabs == len(values) - 1 and backslashes == values.count(None):
+        # All of them are the row's own.
+        return row.replace("\n", r"\n").replace("\r", r"\r")
+    return _joined([v.translate(_ESCAPES) if isinstance(v, str) else v for v in values])
+
+
 def _cell(value: object) -> str:
-    """Return a value as COPY's text format has it."""
-    if value is None:
-        return _NULL
-    if isinstance(value, str):
-        return value.translate(_ESCAPES) if _SPECIAL.search(value) else value
     if value is True or value is False:
         return "true" if value else "false"
     return _json(value).translate(_ESCAPES)
@@ -210,12 +232,23 @@ _DECODER = json.JSONDecoder(
     parse_int=_Number,
     parse_constant=_no_constant,
 )
+# A class of our own for each number is slow, and only matters inside a value.
+_FLAT_DECODER = json.JSONDecoder(
+    object_pairs_hook=_pairs,
+    parse_float=str,
+    parse_int=str,
+    parse_constant=_no_constant,
+)
 
 
 def _decode(document: bytes) -> Any:
     """Return a JSON text as Python has it; numbers stay as they are written."""
+    nested = b"[" in document or b"{" in document[1:]
+    decoder = _DECODER if nested else _FLAT_DECODER
     try:
-        return _DECODER.decode(document.decode())
+        text = document.decode()
+        value, end = decoder.raw_decode(text)
+        return value if end == len(text) else decoder.decode(text)
     except UnicodeDecodeError as error:
         raise BadLineError("bad_encoding", "It is not UTF-8") from error
     except RecursionError as error:

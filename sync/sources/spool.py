@@ -26,6 +26,7 @@ from sync.sources.feed_lines import MAX_LINE, is_whole, table_of
 BLOCK = 1 << 20
 # Lines are gathered up to so many bytes before they are written.
 GATHERED = 8 * 1024 * 1024
+NAMES_KEPT = 1_000
 INDEX = "index.json"
 # Segments that nobody let go, on a machine that no longer polls, go after this time.
 FORGOTTEN_AFTER = 86_400.0
@@ -183,6 +184,8 @@ class _Pass:
             self._alike[folded] = "" if folded in self._alike else name
         self._gathered: defaultdict[str, list[bytes]] = defaultdict(list)
         self._size = 0
+        # Known tables by their names as lines have them, with the space around.
+        self._names: dict[bytes, str] = {}
 
     def read(self, stream: BinaryIO, start: int, end: int, first_line: int) -> Segment:
         """Read the stretch; its folder then has a file for each table."""
@@ -217,7 +220,7 @@ class _Pass:
             return False
         # Blanks may come with the line end, after the line was taken without one.
         line = self._without_mark(segment, raw).rstrip()
-        if line.strip():
+        if line:
             table = self._table(line)
             if table is None:
                 segment.broken = number
@@ -234,10 +237,19 @@ class _Pass:
         return True
 
     def _table(self, line: bytes) -> str | None:
+        parts = line.split(b"|", 3)
+        if len(parts) < 4:
+            return None
+        if known := self._names.get(parts[2]):
+            return known
         table = table_of(line, self._known)
-        if table is None or table in self._known:
-            return table
-        return self._alike.get(table.lower()) or table
+        if table is None:
+            return None
+        if table not in self._known:
+            return self._alike.get(table.lower()) or table
+        if len(self._names) < NAMES_KEPT:
+            self._names[parts[2]] = table
+        return table
 
     def _finish(self, segment: Segment) -> Segment:
         self._write(segment)

@@ -19,6 +19,7 @@ from sync.target.merge import RowCounts, counted, do
 from sync.target.staging import PARTITION, RELATION
 from sync.target.tables import Table
 
+SEVERAL = sql.Identifier("pg_temp", "dvsync_several")
 OPERATIONS = sql.Identifier("pg_temp", "dvsync_operations")
 WINNERS = sql.Identifier("pg_temp", "dvsync_winners")
 
@@ -51,16 +52,23 @@ class Fold:
         Returns what will be inserted, deleted and missing, for guards to judge;
         nothing is applied yet.
         """
+        self._execute("ANALYZE {staging} ({staged_keys})")
+        self._find_several()
+        self._choose_single()
         self._find_operations()
-        self._choose_winners()
+        self._choose_last()
+        self._execute("ANALYZE {winners}")
         self._fold_several()
         faultpoints.reach("winners_chosen")
         counts = {partition: RowCounts() for partition in rows}
         self._execute(
-            "SELECT partition, action, count(*) FROM {winners} "
-            "WHERE action IN ('insert', 'delete') GROUP BY partition, action "
-            "UNION ALL SELECT partition, 'missing', count(*) FROM {operations} "
-            "WHERE NOT effective GROUP BY partition"
+            """
+            SELECT partition, action, count(*) FROM (
+                SELECT partition, action FROM {winners} WHERE action <> 'update'
+                UNION ALL
+                SELECT partition, 'missing' FROM {operations} WHERE NOT effective
+            ) AS w GROUP BY partition, action
+            """
         )
         counted(self._cursor, counts)
         return counts
@@ -87,16 +95,46 @@ class Fold:
 
     def drop(self) -> None:
         """Give the space of the winners back now; for a transaction that goes on."""
-        for name in ("{winners}", "{operations}"):
+        for name in ("{winners}", "{operations}", "{several}"):
             self._execute(f"TRUNCATE {name}")
             self._execute(f"DROP TABLE {name}")
 
-    def _find_operations(self) -> None:
-        """Say of every change whether there is a row before it, and so if it applies.
+    def _find_several(self) -> None:
+        """Find the keys that change several times: only they are sorted and folded."""
+        self._execute(
+            "CREATE TEMPORARY TABLE dvsync_several ON COMMIT DROP AS "
+            "SELECT {s_keys} FROM {staging} AS s GROUP BY {s_keys} HAVING count(*) > 1"
+        )
+        self._execute("ANALYZE {several}")
 
-        Before it are the changes of the load ahead of it, else the target's row.
+    def _choose_single(self) -> None:
+        """Choose the only change of every other key, and what it comes to.
+
+        ``base`` says that it begins the row anew.
         """
-        self._execute("ANALYZE {staging} ({staged_keys})")
+        self._execute(
+            """
+            CREATE TEMPORARY TABLE dvsync_winners ON COMMIT DROP AS
+            SELECT {s_keys}, s.position AS position, s.partition,
+                CASE WHEN s.verb <> 'U' OR NOT s.live THEN s.position END AS base,
+                false AS folded,
+                CASE WHEN s.live AND s.verb = 'D' THEN 'delete'
+                WHEN s.live THEN 'update'
+                WHEN s.verb IN {makers} THEN 'insert' ELSE 'missing' END AS action
+            FROM (
+                SELECT {s_keys}, s.ctid AS position, {partition} AS partition,
+                    s.{verb} AS verb, t.{first_key} IS NOT NULL AS live
+                FROM {staging} AS s LEFT JOIN {target} AS t ON {target_is_s}
+                WHERE NOT EXISTS (SELECT FROM {several} AS k WHERE {several_is_s})
+            ) AS s
+            """
+        )
+
+    def _find_operations(self) -> None:
+        """Say of the changes of these keys if a row is there before, so if they apply.
+
+        Before one are the changes of the load ahead of it, else the target's row.
+        """
         self._execute(
             """
             CREATE TEMPORARY TABLE dvsync_operations ON COMMIT DROP AS
@@ -112,7 +150,7 @@ class Fold:
                         max(s.ctid) FILTER (WHERE s.{verb} IN {makers}) OVER earlier
                             AS made,
                         max(s.ctid) FILTER (WHERE s.{verb} = 'D') OVER earlier AS gone
-                    FROM {staging} AS s
+                    FROM {staging} AS s JOIN {several} AS k ON {several_is_s}
                     WINDOW earlier AS (PARTITION BY {s_keys} ORDER BY s.ctid
                         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
                 ) AS s LEFT JOIN {target} AS t ON {target_is_s}
@@ -120,16 +158,16 @@ class Fold:
             """
         )
 
-    def _choose_winners(self) -> None:
-        """Choose the last change of every key that applies, and what it comes to.
+    def _choose_last(self) -> None:
+        """Choose the last change of these keys that applies, and what it comes to.
 
         ``base`` is the last one that began the row anew: what was before it is of no
         account.
         """
         self._execute(
             """
-            CREATE TEMPORARY TABLE dvsync_winners ON COMMIT DROP AS
-            SELECT {w_keys}, w.base, o.position, o.partition,
+            INSERT INTO {winners}
+            SELECT {w_keys}, o.position, o.partition, w.base,
                 o.verb = 'U' AND w.base IS DISTINCT FROM o.position AND w.several
                     AS folded,
                 CASE WHEN o.verb = 'D' THEN CASE WHEN w.live THEN 'delete' END
@@ -143,7 +181,6 @@ class Fold:
             ) AS w JOIN {operations} AS o ON o.position = w.last
             """
         )
-        self._execute("ANALYZE {winners}")
 
     def _fold_several(self) -> None:
         """Make one staged row of the changes of a key that come to one together."""
@@ -264,6 +301,7 @@ class Fold:
             staging=RELATION,
             winners=WINNERS,
             operations=OPERATIONS,
+            several=SEVERAL,
             target=self._target,
             verb=VERB,
             told=TOLD,
@@ -276,6 +314,7 @@ class Fold:
             w_keys=_listed("w", names),
             target_is_s=_equal("t", keys, "s", names),
             target_is_w=_equal("t", keys, "w", names),
+            several_is_s=_equal("k", names, "s", names),
             winner_is_o=_equal("w", names, "o", names),
             winner_is_s=_equal("w", names, "s", names),
             **parts,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Any
+from urllib.parse import urlencode
 
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
@@ -11,7 +13,7 @@ from django.views.decorators.http import require_safe
 
 from sync.engine.happenings import CATEGORIES
 from sync.engine.shapes import Group, schema_events, shapes
-from sync.engine.timeline import Place, Wanted, timeline
+from sync.engine.timeline import LEVELS, Entry, Place, Wanted, timeline
 from sync.models import SyncConfig, SyncTable
 from sync.printable import printable
 from sync.views.access import VIEW, needs
@@ -19,6 +21,9 @@ from sync.views.pages import page
 
 PAGE = 100
 MAX_TEXT = 200
+FILTERS = ("kind", "level", "table", "q")
+LINES = 10_000
+COUNTS = ("inserted", "updated", "deleted", "unchanged", "rejected")
 
 
 def sync_of(pk: int) -> SyncConfig:
@@ -53,12 +58,7 @@ def tab(
 def sync_timeline(request: HttpRequest, pk: int) -> HttpResponse:
     """Show what happened to a sync, newest first."""
     config = sync_of(pk)
-    category = asked(request, "kind")
-    wanted = Wanted(
-        category if category in CATEGORIES else "",
-        asked(request, "table"),
-        asked(request, "q"),
-    )
+    wanted = _wanted(request)
     before = Place.parse(asked(request, "before"))
     query = request.GET.copy()
     query.pop("before", None)
@@ -76,7 +76,45 @@ def sync_timeline(request: HttpRequest, pk: int) -> HttpResponse:
         older=query.urlencode() if found.older else "",
         categories=CATEGORIES,
         tables=tables.values_list("entity", flat=True),
+        filtered=wanted != Wanted(),
+        filters=urlencode({name: request.GET.get(name, "") for name in FILTERS}),
     )
+
+
+def _wanted(request: HttpRequest) -> Wanted:
+    category, level = asked(request, "kind"), asked(request, "level")
+    return Wanted(
+        category if category in CATEGORIES else "",
+        asked(request, "table"),
+        asked(request, "q"),
+        level if level in LEVELS else "",
+    )
+
+
+@require_safe
+@needs(VIEW)
+def sync_timeline_download(request: HttpRequest, pk: int) -> HttpResponse:
+    """Return the newest entries of a timeline as a file, a line each."""
+    config = sync_of(pk)
+    found = timeline(config, _wanted(request), size=LINES)
+    lines = [_line(entry) for entry in found.entries]
+    if found.older:
+        lines.append(f"# Only the newest {LINES:,} are here.\n")
+    return HttpResponse(
+        "".join(lines),
+        content_type="text/plain; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="timeline-{pk}.tsv"'},
+    )
+
+
+def _line(entry: Entry) -> str:
+    load = entry.load or {}
+    counts = ", ".join(f"{load[name]} {name}" for name in COUNTS if name in load)
+    by = f"by {entry.by}" if entry.by else ""
+    said = " ".join(filter(None, (counts, entry.message, by)))
+    at = entry.at.astimezone(UTC).isoformat(timespec="seconds")
+    texts = (entry.level, entry.title, entry.table, entry.partition, said)
+    return "\t".join((at, *map(printable, texts))) + "\n"
 
 
 # Schema

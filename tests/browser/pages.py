@@ -73,6 +73,7 @@ NO_PAGES = {
     "quarantine-decide": "a form that redirects, or asks: see the journeys",
     "setup-step": "see the journeys",
     "support-bundle-download": "a download",
+    "sync-timeline-download": "a download",
     "setup-restart": "a form that redirects",
     "setup-sample": "a form that redirects",
     "setup-columns": "a part of a step: see the journeys",

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.urls import reverse
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from bench.crowd import make_crowd
 from tests.browser.axe import violations
@@ -98,6 +99,27 @@ def test_what_strangers_see_is_accessible(
 ) -> None:
     watch.expect("status of 404")
     assert list(faults(visit(bypass_csp=True), path)) == []
+
+
+def test_pages_without_anything_to_show_are_accessible(
+    visit: Visit, transactional_db: None
+) -> None:
+    page = visit("root", bypass_csp=True)
+    empty = ("/", "/quarantine/", "/quarantine/?state=dismissed", "/setup/location/")
+    found = [fault for path in empty for fault in faults(page, path)]
+    assert found == []
+
+
+def test_what_stands_in_for_a_region_is_accessible(
+    visit: Visit, watch: Watch, world: World
+) -> None:
+    watch.expect("status of 401|401 from|Response Status Error Code 401")
+    page = visit("root", bypass_csp=True)
+    page.goto("/")
+    Session.objects.all().delete()
+    page.evaluate("htmx.trigger('#live', 'dvsync:now')")
+    expect(page.get_by_text("You are signed out.")).to_be_visible()
+    assert list(faults_here(page)) == []
 
 
 def faults(page: Page, path: str) -> Iterator[str]:

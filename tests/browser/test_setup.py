@@ -15,6 +15,7 @@ from tests.browser.conftest import NARROW, Visit
 from tests.browser.site import Site
 from tests.browser.test_pages import faults_here
 from tests.exports import ExportWriter
+from tests.feeds import FeedWriter
 from tests.service import Service, service
 from tests.sync.conftest import Export, run_sql
 
@@ -197,3 +198,67 @@ def test_a_row_that_was_set_aside_is_decided_about(
     expect(page.get_by_role("heading", level=1)).to_contain_text("2 rows")
     page.locator("main form button").first.click()
     expect(page.locator("table.set-aside tbody tr")).to_have_count(0)
+
+
+UTILITY = Path(__file__).parents[1] / "data" / "dvsyncutil"
+
+
+def test_a_feed_from_its_model_to_the_first_rows(
+    visit: Visit, roots: Path, running: Service
+) -> None:
+    feed = roots / "changes"
+    feed.mkdir(parents=True)
+    (feed / "2024-09-10.log").write_bytes((UTILITY / "synapse.json").read_bytes())
+    page = visit("administrator")
+    somebody = Person(page)
+    page.goto("/setup/")
+    page.get_by_label("File").set_input_files(UTILITY / "model.json")
+    somebody.press("Upload")
+    expect(page.locator("#chosen")).to_contain_text("2 of 2 tables")
+    somebody.press("Continue")
+    expect(page.locator("#offered")).to_contain_text("It looks like a change feed")
+    somebody.press("Continue")
+    expect(page.get_by_text("An empty cell of a text column")).to_have_count(0)
+    page.get_by_label("is counted and ignored").check()
+    somebody.press("Continue")
+    expect(page.locator("table.checks")).to_contain_text("is a change of account")
+    somebody.press("Continue anyway")
+    expect(page.locator("dl.facts")).to_contain_text("2024-09-10.log")
+    somebody.press("Start")
+    running.both()
+    expect(page.get_by_text("The first rows are there")).to_be_visible(timeout=90_000)
+    assert somebody.clicks <= MOST_CLICKS
+    rows = run_sql("SELECT accountid, telephone1, name FROM changes.account ORDER BY 1")
+    assert rows == [
+        ("acc-001", "987-654-3210", "Contoso Ltd."),
+        ("acc-002", "555-123-4567", "Northwind Traders"),
+    ]
+    assert run_sql("SELECT count(*) FROM changes.contact") == [(0,)]
+    contact = SyncConfig.objects.get().tables.get(entity="contact")
+    page.goto(f"/tables/{contact.pk}/")
+    expect(page.get_by_text("1 change of rows that were not there")).to_be_visible()
+
+
+def test_the_steps_for_a_feed_are_accessible(visit: Visit, roots: Path) -> None:
+    feed = FeedWriter(roots / "changes")
+    feed.table("account", "accountid", "name")
+    feed.insert("account", accountid="a", name="Anna")
+    both = write_export(roots / "both")
+    (both.root / "a.log").write_bytes(feed.path.read_bytes())
+    page = visit("administrator", width=NARROW, bypass_csp=True)
+    somebody = Person(page)
+    page.goto("/setup/location/?read=model")
+    page.locator(f"input[value='{both.root}']").check()
+    somebody.press("Continue")
+    expect(page.locator("#holds")).to_be_visible()
+    _sound(page)
+    page.goto("/setup/location/?read=model")
+    page.locator(f"input[value='{feed.root}']").check()
+    _sound(page)
+    somebody.press("Continue")
+    for _ in range(5):
+        _sound(page)
+        if "/setup/" not in page.url:
+            break
+        somebody.click(page.locator("form button.button:visible").first)
+    assert SyncConfig.objects.get().is_feed

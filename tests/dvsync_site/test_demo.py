@@ -11,6 +11,7 @@ from django.test import override_settings
 
 from dvsync_site.management.commands import demo
 from dvsync_site.sample_export import SampleExport
+from dvsync_site.sample_feed import SampleFeed
 from sync.models import SyncConfig, SyncTable
 from tests.sync.conftest import run_sql
 
@@ -19,7 +20,7 @@ from tests.sync.conftest import run_sql
 def data_dir(tmp_path: Path, transactional_db: None) -> Iterator[Path]:
     with override_settings(DATA_DIR=tmp_path), mock.patch.object(demo, "ROWS", 40):
         yield tmp_path
-    run_sql("DROP SCHEMA IF EXISTS demo CASCADE")
+    run_sql("DROP SCHEMA IF EXISTS demo, demo_feed CASCADE")
 
 
 def show() -> str:
@@ -29,7 +30,8 @@ def show() -> str:
 
 
 def count(table: SyncTable) -> int:
-    number: int = run_sql(f'SELECT count(*) FROM demo."{table.target_name}"')[0][0]
+    name = f'"{table.config.schema_name}"."{table.target_name}"'
+    number: int = run_sql(f"SELECT count(*) FROM {name}")[0][0]
     return number
 
 
@@ -38,16 +40,27 @@ def test_it_loads_a_sample_and_says_what_to_do_next(data_dir: Path) -> None:
 
     export = SampleExport.resume(data_dir / "exports" / "demo")
     assert len(export.closed) == 1 + demo.LATER_FOLDERS
-    for table in SyncTable.objects.select_related("config"):
+    for table in SyncTable.objects.filter(config__name="demo"):
         assert count(table) == len(list(export.expected_rows(table.entity)))
         assert f"{table.label} " in out
     assert "updated" in out
     assert "createsync NAME DIRECTORY" in out
 
 
+def test_a_change_feed_is_loaded_beside_it(data_dir: Path) -> None:
+    out = show()
+
+    feed = SampleFeed.resume(data_dir / "exports" / "demo_feed")
+    assert feed.lines == feed.first_lines + demo.LATER_LINES
+    for name in feed.tables:
+        table = SyncTable.objects.get(config__name="demo_feed", entity=name)
+        assert count(table) == len(feed.expected_rows(name))
+        assert f"{table.label} " in out
+
+
 def test_the_queries_that_it_proposes_work(data_dir: Path) -> None:
     out = show()
-    assert out.count("dbshell") == len(demo.QUERIES) == 3
+    assert out.count("dbshell") == len(demo.QUERIES) == 4
     for query in demo.QUERIES:
         assert query in out
         assert run_sql(query)
@@ -55,10 +68,10 @@ def test_the_queries_that_it_proposes_work(data_dir: Path) -> None:
 
 def test_it_may_be_run_again(data_dir: Path) -> None:
     show()
-    before = {table.entity: count(table) for table in SyncTable.objects.all()}
+    before = {table.label: count(table) for table in SyncTable.objects.all()}
     show()
-    assert SyncConfig.objects.count() == 1
-    assert {table.entity: count(table) for table in SyncTable.objects.all()} == before
+    assert SyncConfig.objects.count() == 2
+    assert {table.label: count(table) for table in SyncTable.objects.all()} == before
 
 
 def test_what_a_killed_run_left_is_begun_anew(data_dir: Path) -> None:

@@ -14,6 +14,7 @@ from django.core.management.base import CommandError
 from dvsync_site.management.commands import growexport
 from dvsync_site.sample_demo import make_demo_export, only_writer
 from dvsync_site.sample_export import SampleExport, write_export
+from dvsync_site.sample_feed import SampleFeed
 from tests.dvsync_site.test_supervisor import ROOT, wait_until
 
 
@@ -47,6 +48,21 @@ def test_a_folder_is_closed_when_its_successor_is_opened_by_the_clock(
     assert f"Closed the folder {first.marker}" in said
     assert (export.opened - first.opened).total_seconds() >= 2
     assert sum(1 for _ in export.expected_rows(export.tables[0])) > 0
+
+
+def test_a_change_feed_gets_lines_instead(tmp_path: Path) -> None:
+    SampleFeed(tmp_path / "feed", rows=5).write_initial()
+    said = grow(tmp_path / "feed", "--every", "1", "--folders", "2")
+    feed = SampleFeed.resume(tmp_path / "feed")
+    assert feed.lines == feed.first_lines + 2 * growexport.CHANGES
+    assert said.count("lines to changes-000001.log") == 2
+
+
+def test_one_process_at_a_time_lets_a_change_feed_grow(tmp_path: Path) -> None:
+    SampleFeed(tmp_path, rows=1).write_initial()
+    with only_writer(tmp_path) as alone:
+        assert alone
+        assert "Another process" in refused(tmp_path)
 
 
 def test_an_export_of_the_past_goes_on_in_the_present(tmp_path: Path) -> None:

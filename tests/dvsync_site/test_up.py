@@ -23,6 +23,7 @@ from django.db import connection
 
 from dvsync_site import embedded, embedded_keeper, embedded_places
 from dvsync_site.sample_export import SampleExport
+from dvsync_site.sample_feed import SampleFeed
 from sync.models import SyncConfig
 from tests.dvsync_site.test_supervisor import ROOT, processes, wait_until
 from tests.processes import database_url
@@ -243,7 +244,7 @@ def test_it_runs_once_under_a_data_directory(up: Up, late: str) -> None:
 def test_the_demo_brings_an_export_that_closes_now(up: Up, late: str) -> None:
     arrive(up)
     up.start("--demo", "--demo-every", "1", DATABASE_URL=late).says("look at http")
-    up.says("Closed the folder")
+    up.says("Closed the folder").says("lines to changes-")
     config = SyncConfig.objects.get(name="demo")
     assert up.stop() == 0
     export = SampleExport.resume(Path(config.location))
@@ -251,3 +252,5 @@ def test_the_demo_brings_an_export_that_closes_now(up: Up, late: str) -> None:
     closed = f"{export.opened:%Y-%m-%dT%H.%M.%SZ}"
     assert closed == export.marker
     assert 0 <= (time.time() - export.opened.timestamp()) < 600
+    feed = SampleFeed.resume(Path(SyncConfig.objects.get(name="demo_feed").location))
+    assert feed.lines > feed.first_lines

@@ -47,18 +47,13 @@ STEP = timedelta(minutes=15)
 
 def take_pictures() -> int:
     """Make the site, take the pictures, and say what was written."""
-    embedded.ensure(settings.DATA_DIR)
-    call_command("migrate", verbosity=0)
-    sales, service = make_site(Path(settings.DATA_DIR) / "exports")
     PICTURES.mkdir(exist_ok=True)
-    site = Site()
-    site.start()
-    try:
-        with _browser() as browser:
-            for scheme in ("light", "dark"):
-                _take(browser, site, scheme, sales, service)
-    finally:
-        site.stop()
+    with running_site() as site, a_browser() as browser:
+        sales, service = make_site(Path(settings.DATA_DIR) / "exports")
+        for scheme in ("light", "dark"):
+            page = visit(browser, site, scheme, SIZE["width"])
+            Camera(page, scheme, sales, service).take_all()
+            page.context.close()
     for path in sorted(PICTURES.glob("*.png")):
         size = path.stat().st_size
         sys.stdout.write(f"{path.name}: {size:,} bytes\n")
@@ -67,6 +62,19 @@ def take_pictures() -> int:
 
 
 # The site
+
+
+@contextmanager
+def running_site() -> Iterator[Site]:
+    """Start the site on an empty database, and stop it."""
+    embedded.ensure(settings.DATA_DIR)
+    call_command("migrate", verbosity=0)
+    site = Site()
+    site.start()
+    try:
+        yield site
+    finally:
+        site.stop()
 
 
 def make_site(folder: Path) -> tuple[SyncConfig, SyncConfig]:
@@ -142,7 +150,8 @@ def _seem_older(now: datetime) -> None:
 
 
 @contextmanager
-def _browser() -> Iterator[Browser]:
+def a_browser() -> Iterator[Browser]:
+    """Start the browser of the tests."""
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # see tests/browser/conftest.py
     with sync_playwright() as playwright:
         program = find_browser(Path(playwright.chromium.executable_path))
@@ -202,16 +211,14 @@ def _loading(config: SyncConfig) -> Iterator[SteppedLoad]:
     _load(config)
 
 
-def _take(
-    browser: Browser, site: Site, scheme: str, sales: SyncConfig, service: SyncConfig
-) -> None:
+def visit(browser: Browser, site: Site, scheme: str, width: int) -> Page:
+    """Open the browser of somebody who may everything."""
     context = browser.new_context(
         base_url=site.url,
         color_scheme="dark" if scheme == "dark" else "light",
-        viewport={"width": SIZE["width"], "height": SIZE["height"]},
+        viewport={"width": width, "height": SIZE["height"]},
     )
     name = settings.SESSION_COOKIE_NAME
     value = signed_in("root").cookies[name].value
     context.add_cookies([{"name": name, "value": value, "url": site.url}])
-    Camera(context.new_page(), scheme, sales, service).take_all()
-    context.close()
+    return context.new_page()

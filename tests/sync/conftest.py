@@ -150,9 +150,9 @@ def make_feed(tmp_path: Path, transactional_db: None) -> Iterator[Callable[..., 
     """
     made: list[Feed] = []
 
-    def make(*, only: str = "", **options: Any) -> Feed:
+    def make(*, only: str = "", dialect: str = "logicalName", **options: Any) -> Feed:
         name = f"feed{next(_numbers)}"
-        feed = Feed(tmp_path / name, dialect="cdm", file="a.log")
+        feed = Feed(tmp_path / name, dialect=dialect, file="a.log")
         feed.table("account", "Id", "name", "city", "score:int64")
         feed.table("contact", "Id", "name")
         feed.config = SyncConfig.objects.create(

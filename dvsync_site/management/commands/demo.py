@@ -1,4 +1,4 @@
-"""``manage.py demo``: a sample export, synchronised, on one's own machine."""
+"""``manage.py demo``: an export and a change feed, on one's own machine."""
 
 from __future__ import annotations
 
@@ -12,23 +12,32 @@ from django.db import connection
 from psycopg import sql
 
 from dvsync_site.sample_demo import (
+    FEED_NAME,
+    FEED_ROWS,
     NAME,
     ROWS,
     demo_directory,
+    demo_feed_directory,
     make_demo_export,
+    make_demo_feed,
     make_demo_sync,
     only_writer,
 )
 from dvsync_site.sample_export import SampleExport
+from dvsync_site.sample_feed import SampleFeed
 from sync.management.base import DvsyncCommand
 from sync.models import SyncTable
 
 LATER_FOLDERS = 5
+# Lines that the change feed gets once.
+LATER_LINES = 200
 QUERIES = (
     "SELECT address1_city, count(*) FROM demo.account GROUP BY 1 ORDER BY 2 DESC",
     "SELECT c.custgroup, count(*) AS orders, sum(s.mcrordertotal) AS total "
     "FROM demo.salestable s JOIN demo.custtable c ON c.accountnum = s.custaccount "
     "GROUP BY 1 ORDER BY 2 DESC",
+    "SELECT o.product, sum(o.quantity * o.price) AS total "
+    "FROM demo_feed.orderline o GROUP BY 1 ORDER BY 2 DESC",
     "SELECT partition, table_name, rows_inserted, rows_updated, rows_deleted "
     "FROM data_sync_progress ORDER BY 1, 2",
 )
@@ -38,8 +47,9 @@ class Command(DvsyncCommand):
     """Show dvsync at work on a sample export."""
 
     help = (
-        "Writes a sample export under the data directory, creates a sync named "
-        f"{NAME!r} for it, loads it and shows what arrived. Safe to run again."
+        "Writes a sample export and a sample change feed under the data directory, "
+        f"creates the syncs {NAME!r} and {FEED_NAME!r} for them, loads both and shows "
+        "what arrived. Safe to run again."
     )
     epilog = "Exit codes: those of syncnow."
     examples = ("demo",)
@@ -59,7 +69,25 @@ class Command(DvsyncCommand):
                 f"\n{missing} change folders arrive, with updates and deletes:"
             )
             self._sync()
+        self._feed()
         self._show()
+
+    def _feed(self) -> None:
+        """Do the same with a change feed."""
+        directory = demo_feed_directory(settings.DATA_DIR)
+        self.stdout.write("")
+        make_demo_feed(directory, self.say, FEED_ROWS)
+        make_demo_sync(directory, FEED_NAME)
+        self.stdout.write("A change feed begins with an INSERT of every row:")
+        self._sync(FEED_NAME)
+        with only_writer(directory) as alone:
+            feed = SampleFeed.resume(directory)
+            missing = feed.first_lines + LATER_LINES - feed.lines if alone else 0
+            if missing > 0:
+                feed.write_changes(missing)
+        if missing > 0:
+            self.stdout.write(f"\n{missing} lines of changes arrive in its log file:")
+            self._sync(FEED_NAME)
 
     def _grow(self, directory: Path) -> int:
         """Write the later folders that are not there yet; return how many."""
@@ -69,12 +97,14 @@ class Command(DvsyncCommand):
             export.write_changes()
         return missing
 
-    def _sync(self) -> None:
-        call_command("syncnow", NAME, stdout=self.stdout, stderr=self.stderr)
+    def _sync(self, name: str = NAME) -> None:
+        call_command("syncnow", name, stdout=self.stdout, stderr=self.stderr)
 
     def _show(self) -> None:
         self.stdout.write("\nWhat is in PostgreSQL now:")
-        tables = SyncTable.objects.filter(config__name=NAME).select_related("config")
+        tables = SyncTable.objects.filter(
+            config__name__in=[NAME, FEED_NAME]
+        ).select_related("config")
         for table in tables:
             target = table.target()
             count = _count(target.relation)
@@ -83,11 +113,12 @@ class Command(DvsyncCommand):
                 f"{table.last_partition}"
             )
         manage = f"{_python()} manage.py"
-        self.stdout.write("\nThree queries to try:")
+        self.stdout.write("\nFour queries to try:")
         for query in QUERIES:
             self.stdout.write(f'  {manage} dbshell -- -c "{query}"')
         self.stdout.write(
-            "\nNext, your own export (a directory with Changelog/changelog.info):\n"
+            "\nNext, your own export (a directory with Changelog/changelog.info) or "
+            "change feed (a directory of log files):\n"
             f"  {manage} createsync NAME DIRECTORY\n"
             f"  {manage} syncnow NAME"
         )

@@ -22,8 +22,13 @@ from django.db import connection
 from dvsync_site import embedded
 from dvsync_site.sample_demo import (
     EVERY,
+    FEED_EVERY,
+    FEED_NAME,
+    FEED_ROWS,
     demo_directory,
+    demo_feed_directory,
     make_demo_export,
+    make_demo_feed,
     make_demo_sync,
 )
 from dvsync_site.supervisor import Service, Supervisor, python
@@ -85,7 +90,7 @@ class Command(DvsyncCommand):
         parser.add_argument(
             "--demo",
             action="store_true",
-            help="with a sample export that grows while one watches",
+            help="with a sample export and a sample change feed that grow",
         )
         parser.add_argument(
             "--demo-every",
@@ -154,6 +159,9 @@ class Command(DvsyncCommand):
             directory = demo_directory(settings.DATA_DIR)
             make_demo_export(directory, say, live=True)
             make_demo_sync(directory)
+            feed = demo_feed_directory(settings.DATA_DIR)
+            make_demo_feed(feed, say, FEED_ROWS)
+            make_demo_sync(feed, FEED_NAME)
 
 
 def _make_root() -> None:
@@ -210,10 +218,18 @@ def _services(
         Service("sync", cluster, sync, ClusterCheck("sync")),
     ]
     if options["demo"]:
-        directory = str(demo_directory(settings.DATA_DIR))
-        grow = ["growexport", directory, "--every", str(options["demo_every"])]
-        services.append(Service("demo", [*manage, *grow], env))
+        services += [
+            Service(name, [*manage, "growexport", directory, "--every", every], env)
+            for name, directory, every in _samples(options["demo_every"])
+        ]
     return services
+
+
+def _samples(every: int) -> Iterator[tuple[str, str, str]]:
+    """Yield the parts that let the samples grow: name, directory, and seconds."""
+    yield "demo", str(demo_directory(settings.DATA_DIR)), str(every)
+    feed = demo_feed_directory(settings.DATA_DIR)
+    yield "feed", str(feed), str(min(every, FEED_EVERY))
 
 
 def _embedded_url() -> str:

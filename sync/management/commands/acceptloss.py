@@ -17,10 +17,10 @@ class Command(DvsyncCommand):
     """Go on without folders or log files that are gone."""
 
     help = (
-        "Lets tables that are parked with history_lost go on without the folders or log "
-        "files that "
-        "were deleted before they were applied. What was in them stays unknown: rows "
-        "may be missing, old, or still there. A refresh from a full copy heals it."
+        "Lets tables that are parked with history_lost go on without the folders or "
+        "log files that were deleted before they were applied. What was in them stays "
+        "unknown: rows may be missing, old, or still there. A refresh from a full copy "
+        "heals it."
     )
     epilog = (
         "Exit codes: 0 accepted; 2 wrong use; 3 nothing is lost there; 5 no database."

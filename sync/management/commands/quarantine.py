@@ -33,8 +33,8 @@ class Command(DvsyncCommand):
     help = (
         "Lists the rows that could not be applied and were set aside (--bad-rows "
         "quarantine). --reprocess applies a row that can be read now and is newer than "
-        "what is there; --dismiss lets it go. A line of a change feed is not re-processed: "
-        "refreshtable reads it again, in its place among the others."
+        "what is there; --dismiss lets it go. A line of a change feed is not "
+        "re-processed: refreshtable reads it again, in its place among the others."
     )
     epilog = (
         "Exit codes: 0 done; 2 wrong use, unknown ID; 3 a row cannot be applied yet; "

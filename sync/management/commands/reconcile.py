@@ -1,4 +1,4 @@
-"""``manage.py reconcile``: compare tables with what the export says."""
+"""``manage.py reconcile``: compare tables with what the source says."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCHEMA_VERSION = 1
 
 
 class Command(DvsyncCommand):
-    """Compare tables with what the export says."""
+    """Compare tables with what the source says."""
 
     help = (
         "Replays the applied folders of each table, from its full copy on, or all that "
@@ -37,7 +37,7 @@ class Command(DvsyncCommand):
     )
     epilog = (
         "Exit codes: 0 equal, as far as it can be verified; 2 wrong use; 3 different, "
-        "or a table cannot be compared; 4 the export cannot be read; 5 no database."
+        "or a table cannot be compared; 4 the source cannot be read; 5 no database."
     )
     examples = (
         "reconcile sales",

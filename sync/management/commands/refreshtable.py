@@ -22,15 +22,15 @@ class Command(DvsyncCommand):
     """Rebuild a table from its full copy on."""
 
     help = (
-        "Replays the table's folders, from the newest full copy on, or all its log files "
-        "in their order, into a second copy "
+        "Replays the table's folders, from the newest full copy on, or all its log "
+        "files in their order, into a second copy "
         "beside the live table, and applies the difference in one transaction. Views, "
         "grants and indexes stay; readers see the old rows or the new ones. When a "
         "column needs a wider type, readers wait while PostgreSQL rewrites the table."
     )
     epilog = (
         "Exit codes: 0 refreshed; 2 wrong use; 3 refused or failed, and nothing is "
-        "changed; 4 the export cannot be read; 5 no database."
+        "changed; 4 the source cannot be read; 5 no database."
     )
     examples = ("refreshtable sales account",)
 

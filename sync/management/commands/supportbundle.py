@@ -18,7 +18,7 @@ class Command(DvsyncCommand):
     help = (
         "Writes a zip file of text for those who help: versions, settings without "
         "secrets, the state of everything, the last errors, the times of the last "
-        "loads, the shape of the exports. It holds no value of a row. What cannot be "
+        "loads, the shape of the sources. It holds no value of a row. What cannot be "
         "found out, such as everything in a database that is away, is said in it."
     )
     epilog = "Exit codes: 0 written; 2 the file cannot be written."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.exports import ExportWriter
 from tests.people import person
 from tests.sync.api.conftest import ROOT, Caller, bearer, document_of, error_of
 from tests.sync.api.test_reading import park, set_aside
-from tests.sync.conftest import Export
+from tests.sync.conftest import Export, Feed
 from tests.sync.engine.test_refresh import in_thread
 
 MODEL = {
@@ -435,3 +436,37 @@ def test_a_busy_table_is_told_so(export: Export, operator: Caller) -> None:
         cursor.execute("SELECT pg_advisory_unlock(%s, %s)", lock)
     [one] = json.loads(told[0].content)["rows"]
     assert one["became"] == "not tried: its table is busy"
+
+
+# Change feeds
+
+
+def test_a_change_feed_is_created_and_its_progress_told(
+    administrator: Caller, feed: Feed, settings: Settings
+) -> None:
+    settings.ROOTS = [feed.root]
+    feed.insert("account", Id="a", name="Anna")
+    feed.update("account", Id="b", name="Bert")
+    given = {"name": "one", "location": str(feed.path), "missing_keys": "insert"}
+    made = document_of(administrator("POST", "syncs", given), 201)["sync"]
+    assert (made["kind"], made["settings"]["missing_keys"]) == ("change-feed", "insert")
+    odd = {"name": "odd", "location": str(feed.path), "kind": "synapse-link"}
+    assert "is a file" in error_of(administrator("POST", "syncs", odd), 422)["message"]
+    feed.sync()
+    [row] = document_of(administrator("GET", "progress"))["progress"]
+    size = feed.path.stat().st_size
+    assert (row["applied_offset"], row["end_offset"]) == (size, size)
+    assert row["rows"]["missing"] == 1
+
+
+def test_a_line_that_was_set_aside_is_not_reprocessed(
+    operator: Caller, make_feed: Callable[..., Feed]
+) -> None:
+    feed = make_feed(bad_rows="quarantine")
+    feed.raw('2024-09-10T12:00:00Z | UPDATE | account | {"name": "x"}\n')
+    feed.sync()
+    [row] = document_of(operator("GET", "quarantine"))["rows"]
+    asked = {"deed": "reprocess", "rows": [row["id"]]}
+    [told] = document_of(operator("POST", "quarantine/decide", asked))["rows"]
+    assert told["code"] == "line_out_of_turn"
+    assert told["became"] == "cannot be applied yet"

@@ -65,7 +65,11 @@ KEYS: Mapping[str, tuple[dict[str, Any], ...]] = {
         {"Id": "00000000-0000-0000-0000-00000000000a"},
         {"Id": "00000000-0000-0000-0000-000000000002"},
     ),
-    "line": ({"Id": 1}, {"Id": "1"}, {"Id": -2}),
+    "line": (
+        {"Id": 1, "part": "a"},
+        {"Id": "1", "part": "A"},
+        {"Id": -2, "part": "a"},
+    ),
 }
 OWN = {
     "name": ("string", (None, "", "x", "a\tb\\n\n", "\\N", "\u05e9\U0001f642")),
@@ -81,6 +85,7 @@ FILES = ("a.log", "b.log", "b-1.log", "C.LOG")
 
 tables = st.sampled_from(TABLES)
 files = st.sampled_from(FILES)
+dialects = st.sampled_from(["logicalName", "logicalName", "cdm"])
 picks = st.integers(0, 9)
 budgets = st.sampled_from([1, 400, 10**9])
 segments = st.sampled_from([600, 2000, 10**9])
@@ -128,11 +133,7 @@ class FeedHistories(RuleBasedStateMachine):
         super().__init__()
         number = next(numbers)
         self.root = Path(tempfile.mkdtemp(prefix="dvsync-feeds-"))
-        self.feed = FeedWriter(self.root, file=FILES[0], dialect="cdm")
-        own = [f"{name}:{kind}" for name, (kind, _) in OWN.items()]
-        self.feed.table("account", "Id", *own)
-        self.feed.table("contact", "Id:guid", *own)
-        self.feed.table("line", "Id:int64", *own)
+        self.feed = FeedWriter(self.root, file=FILES[0])
         self.config = SyncConfig.objects.create(
             name=f"feed histories {number}",
             kind=SourceKind.CHANGE_FEED,
@@ -148,12 +149,18 @@ class FeedHistories(RuleBasedStateMachine):
         self.rotations = 0
         self.broken = False
 
-    @initialize(insert_unknown=st.booleans())
-    def choose(self, insert_unknown: bool) -> None:
-        """Choose what becomes of updates of rows that are not there."""
+    @initialize(insert_unknown=st.booleans(), dialect=dialects)
+    def choose(self, insert_unknown: bool, dialect: str) -> None:
+        """Choose what becomes of updates of rows that are not there, and the keys."""
         self.ledger.insert_unknown = insert_unknown
         self.config.missing_keys = "insert" if insert_unknown else "ignore"
         self.config.save()
+        self.feed.dialect = dialect
+        own = [f"{name}:{kind}" for name, (kind, _) in OWN.items()]
+        self.feed.table("account", "Id", *own)
+        self.feed.table("contact", "Id:guid", *own)
+        key = ("Id",) if dialect == "cdm" else ("part", "Id")
+        self.feed.table("line", "Id:int64", "part", *own, key=key)
 
     # Lines
 
@@ -401,6 +408,11 @@ class FeedHistories(RuleBasedStateMachine):
             self.reconcile(name)
 
 
+@pytest.mark.fault(
+    "F01",
+    injected="random histories of log files with crashes at random fault points",
+    outcome="equal to the oracle after every sync",
+)
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(300 + 4 * EXAMPLES)
 @pytest.mark.parametrize("shard", range(SHARDS))

@@ -28,6 +28,7 @@ from sync.engine.states import (
     judge_sync,
     judge_table,
 )
+from sync.engine.switches import pause, resume
 from sync.errors import PROBLEMS, SourceError, TargetError
 from sync.models import (
     DataSyncProgress,
@@ -85,7 +86,7 @@ def keep(export: Export, **values: Any) -> None:
 def test_an_empty_export_waits_for_its_first_folder(export: Export) -> None:
     export.poll()
     found = status(export)
-    assert found.state == "waiting for the first folder"
+    assert found.state == "waiting for the first data"
     assert found.tables == []
     assert found.applied_through == ""
 
@@ -241,7 +242,7 @@ def test_one_parked_table_makes_its_sync_need_action(export: Export) -> None:
     assert found.counts == {"action required": 1, "healthy": 1}
     assert [t.table.entity for t in found.tables] == ["account", "contact"]
     assert found.state == "action required"
-    assert found.verdict.reason == "a table is action required"
+    assert found.verdict.reason == "a table needs a person"
 
 
 def test_a_held_table_needs_an_approval_and_then_only_time(export: Export) -> None:
@@ -340,6 +341,16 @@ def test_a_sync_of_which_all_tables_are_paused_is_paused(export: Export) -> None
     loaded(export)
     keep(export, state="paused")
     assert status(export).state == "paused"
+
+
+def test_a_paused_sync_says_since_when_and_by_whom(export: Export) -> None:
+    for minutes, by in ((9, "anna"), (5, "ben")):
+        resume(export.config, by=by)
+        with time_machine.travel(timezone.now() - timedelta(minutes=minutes)):
+            pause(export.config, by=by)
+    assert status(export).verdict.reason == "paused 5 min ago by ben"
+    export.config.events.all().delete()
+    assert status(export).verdict.reason == "somebody paused it"
 
 
 def test_a_paused_sync_and_its_tables_are_paused(export: Export) -> None:

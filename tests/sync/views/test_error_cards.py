@@ -240,7 +240,7 @@ def test_a_sync_whose_export_is_away_has_a_card(export: Export) -> None:
     found = card_of_sync(sync)
     assert found is not None
     text = plain(drawn(sync))
-    assert "The export cannot be read The share is away Where /share" in text
+    assert "The source cannot be read The share is away Where /share" in text
     assert "All tables kept their content" in text
     assert "<form" not in drawn(sync)
 

@@ -126,7 +126,7 @@ def test_an_export_that_cannot_be_read_is_an_open_error_too(export: Export) -> N
 
 def test_a_service_that_is_dead_is_told_with_its_command(export: Export) -> None:
     text = words(read("/"))
-    assert "Nothing looks at the exports. There was no look yet." in text
+    assert "Nothing looks for new data. There was no look yet." in text
     assert "Start it: manage.py up" in text
     alive()
     text = words(read("/"))

@@ -64,6 +64,7 @@ PAGES = {
     "syncs/<int:pk>/": Line(VIEWER, NEVER),
     "syncs/<int:pk>/live/": Line(VIEWER, NEVER),
     "syncs/<int:pk>/timeline/": Line(VIEWER, NEVER),
+    "syncs/<int:pk>/timeline/download/": Line(VIEWER, NEVER),
     "syncs/<int:pk>/schema/": Line(VIEWER, NEVER),
     "syncs/<int:pk>/settings/": Line(VIEWER, ADMINISTRATOR, (409, 422)),
     "syncs/<int:pk>/delete/": Line(ADMINISTRATOR, ADMINISTRATOR, (422,)),

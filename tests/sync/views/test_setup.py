@@ -24,6 +24,7 @@ from sync.engine.drafts import STEPS
 from sync.models import Event, SetupDraft, SyncConfig
 from sync.views.setup import forms, tables
 from tests.exports import ExportWriter
+from tests.feeds import FeedWriter
 from tests.models import HOSTILE, model_json
 from tests.people import person, signed_in
 from tests.sync.conftest import run_sql
@@ -310,12 +311,14 @@ def test_300_tables_of_500_columns_are_one_light_page(
     for data in (model_json("a", "b"), many):
         upload(client, data)
         with django_assert_num_queries(5) as seen:  # session, user, rights, draft
-            began = time.perf_counter()
+            # Of the processor: what else the machine does is not counted.
+            began = time.process_time()
             answer = client.get(address("tables"))
-            took = time.perf_counter() - began
+            took = time.process_time() - began
         # The bytes of the model stay where they are.
         assert not any('"model_json"' in q["sql"] for q in seen.captured_queries)
     sys.stdout.write(f"300 tables: {len(answer.content)} B in {took:.3f} s\n")
+    assert took < 1
     assert answer.content.count(b'type="checkbox"') == 300
 
 
@@ -731,3 +734,118 @@ def test_every_form_needs_its_token(export: ExportWriter) -> None:
     for step in STEPS:
         assert browser.post(address(step), {"path": "x"}).status_code == 403
     assert browser.post("/setup/sample/").status_code == 403
+
+
+# A change feed
+
+UTILITY = Path(__file__).parents[2] / "data" / "dvsyncutil"
+
+
+@pytest.fixture
+def changes(root: Path) -> FeedWriter:
+    feed = FeedWriter(root / "changes")
+    feed.table("account", "accountid", "name")
+    feed.insert("account", accountid="a", name="Anna")
+    feed.insert("lead", leadid="l")
+    return feed
+
+
+def to_feed_target(client: Client, feed: FeedWriter) -> None:
+    client.post(address("location"), {"path": str(feed.root), "read": "model"})
+    assert at(choose(client, "account")) == "target"
+
+
+def feed_target(client: Client, **changes: str) -> Any:
+    given = {**TARGET, "name": "changes", "schema": "changes", **changes}
+    given.pop("empty_text", None)
+    return client.post(address("target"), given, follow=True)
+
+
+def test_a_feed_is_found_and_described(client: Client, changes: FeedWriter) -> None:
+    shown = page(client, "location")
+    assert "It looks like a <strong>change feed</strong>" in shown
+    assert changes.file in shown
+    assert "createsync NAME LOCATION" in shown
+
+
+def test_from_the_model_of_a_feed_to_a_sync(
+    client: Client, changes: FeedWriter, schemas_dropped: None
+) -> None:
+    to_feed_target(client, changes)
+    shown = page(client, "target")
+    assert "An update of a row that is not there" in shown
+    assert "empty cell" not in shown
+    assert at(feed_target(client, missing_keys="insert")) == "checks"
+    client.post(address("checks"), {"do": "check"})
+    checks = page(client, "checks")
+    assert "1 log file" in checks
+    assert "2024-09-10.log, line 1 is a change of account" in html.unescape(checks)
+    assert "Not in the model.json: lead" in checks
+    assert "1 row of account" in checks
+    client.post(address("checks"), {"do": "next"})
+    assert "makes a row of what it tells" in page(client, "start")
+    client.post(address("start"), {"name": "changes"})
+    config = SyncConfig.objects.get()
+    assert (config.kind, config.missing_keys) == ("change-feed", "insert")
+    assert config.model_json is None
+
+
+def test_an_uploaded_model_is_kept_for_a_feed_without_one(
+    client: Client, root: Path
+) -> None:
+    (root / "changes").mkdir()
+    sample = (UTILITY / "synapse.json").read_bytes()
+    (root / "changes" / "a.log").write_bytes(sample)
+    upload(client, (UTILITY / "model.json").read_bytes())
+    shown = page(client, "tables")
+    assert "accountid" in shown
+    assert "versionnumber" not in shown
+    choose(client, "account", "contact")
+    client.post(address("location"), {"path": str(root / "changes")})
+    assert draft().answers["location"]["holds"] == "change-feed"
+    feed_target(client, missing_keys="ignore")
+    client.post(address("checks"), {"do": "check"})
+    assert "the uploaded one counts" in page(client, "checks")
+    client.post(address("checks"), {"do": "next"})
+    client.post(address("start"), {"name": "changes"})
+    config: Any = SyncConfig.objects.get()
+    assert config.is_feed
+    assert config.model_json["entities"][0]["logicalName"] == "account"
+
+
+def test_a_place_of_both_kinds_is_asked_about(
+    client: Client, export: ExportWriter
+) -> None:
+    (export.root / "a.log").write_bytes((UTILITY / "synapse.json").read_bytes())
+    data = {"path": str(export.root), "read": "model"}
+    asked = client.post(address("location"), data).content.decode()
+    assert "What the chosen directory holds" in asked
+    assert "--kind" not in asked
+    client.post(address("location"), {**data, "holds": "change-feed"})
+    assert draft().answers["location"]["holds"] == "change-feed"
+    client.post(address("location"), {**data, "holds": "synapse-link"})
+    assert draft().answers["location"]["holds"] == "synapse-link"
+
+
+def test_another_model_tells_the_kind_of_an_empty_place_anew(
+    client: Client, root: Path
+) -> None:
+    (root / "new").mkdir()
+    upload(client, model_json("account"))
+    choose(client, "account")
+    client.post(address("location"), {"path": str(root / "new")})
+    assert draft().answers["location"]["holds"] == "synapse-link"
+    upload(client, (UTILITY / "model.json").read_bytes())
+    assert draft().answers["location"]["holds"] == "change-feed"
+
+
+def test_a_first_line_of_nobody_is_in_the_way(
+    client: Client, changes: FeedWriter
+) -> None:
+    changes.path.write_text("<b>no change</b>\n" + changes.path.read_text())
+    to_feed_target(client, changes)
+    feed_target(client, missing_keys="ignore")
+    client.post(address("checks"), {"do": "check"})
+    shown = page(client, "checks")
+    assert "line 1 does not say to which table it belongs" in shown
+    assert "1 check failed" in shown or "2 checks failed" in shown

@@ -12,7 +12,8 @@ from django.test import Client
 
 from sync.engine.configs import edit_config
 from sync.engine.switches import pause
-from sync.models import Event, SyncConfig, SyncTable
+from sync.models import Event, Incident, SyncConfig, SyncTable
+from sync.views import sync_tabs
 from tests.people import signed_in
 from tests.sync.conftest import Export
 
@@ -106,10 +107,83 @@ def test_filters_and_pages_of_the_timeline_are_in_its_address(
     assert "number 1." in seen[-1]
 
 
+@pytest.fixture
+def mixed(export: Export) -> Export:
+    """Return an export with a load, a pause, a failure, a warning and two alerts."""
+    export.upsert("account", 1)
+    export.close_folder()
+    export.sync()
+    config = export.config
+    Event.record(config, "paused", "by ben")
+    Event.record(config, "load_failed", "line one\nand two", level="error")
+    Event.record(config, "partition_late", HOSTILE, level="warning")
+    for kind in (Incident.Kind.LATE, Incident.Kind.FAILING):
+        Incident.objects.create(config=config, table_name=kind, kind=kind)
+    return export
+
+
+@pytest.mark.parametrize(
+    ("level", "told"),
+    [
+        ("error", ["Alert: failing", "Load failed"]),
+        (
+            "warning",
+            ["Alert: failing", "Alert: late", "Folder came late", "Load failed"],
+        ),
+        ("x", None),
+    ],
+)
+def test_what_is_grave_is_found_alone(
+    mixed: Export, viewer: Client, level: str, told: list[str] | None
+) -> None:
+    address = f"/syncs/{mixed.config.pk}/timeline/?level={level}"
+    found = rows(text_of(viewer, address))
+    if told is None:
+        assert len(found) == 7
+        return
+    assert len(found) == len(told)
+    assert all(any(title in row for row in found) for title in told)
+
+
+def test_the_timeline_is_downloaded_as_it_is_filtered(
+    mixed: Export, viewer: Client
+) -> None:
+    base = f"/syncs/{mixed.config.pk}/timeline/"
+    link = f"{base}download/?kind=&level=error&table=&q=line"
+    assert link in text_of(viewer, f"{base}?level=error&q=line")
+    answer = viewer.get(link)
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    [line] = answer.content.decode().splitlines()
+    at, *cells = line.split("\t")
+    assert datetime.fromisoformat(at).tzinfo == UTC
+    assert cells == ["error", "Load failed", "", "", "line one\\nand two"]
+    whole = viewer.get(f"{base}download/").content.decode()
+    assert len(whole.splitlines()) == 7
+    assert "1 inserted, 0 updated" in whole
+    assert "\\u202e" in whole
+
+
+def test_a_long_timeline_is_downloaded_as_far_as_it_is_told(
+    mixed: Export, viewer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_tabs, "LINES", 2)
+    address = f"/syncs/{mixed.config.pk}/timeline/download/"
+    lines = viewer.get(address).content.decode().splitlines()
+    assert len(lines) == 3
+    assert lines[-1] == "# Only the newest 2 are here."
+
+
 @pytest.mark.parametrize(
     "query",
     [
-        *("?before=x", "?kind=x", "?table=%00", "?q=%00'%22", "?before=%00~1~2"),
+        *(
+            "?before=x",
+            "?kind=x",
+            "?table=%00",
+            "?q=%00'%22",
+            "?level=x",
+            "?before=%00~1~2",
+        ),
         *(
             f"?before={quote(moment)}~1~5"
             for moment in (

@@ -112,6 +112,7 @@ def test_a_paused_table_may_be_resumed(export: Export) -> None:
     pause(table, by="anna")
     text = page(signed_in("operator"), table)
     assert deeds(text, table) == {"resume", "refresh"}
+    assert "s ago by anna" in text
 
 
 def test_the_columns_are_told_as_they_are_on_both_sides(
