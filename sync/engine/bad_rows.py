@@ -11,6 +11,7 @@ from sync.target.staging import CopyRefusedError
 # A larger row is not set aside: it stops its table.
 MAX_RAW = 1024 * 1024
 VALUE_SHOWN = 100
+MESSAGE_SHOWN = 500
 
 _NO_KEY = "23502"
 _BAD_ENCODING = {"22021", "22P05"}
@@ -86,7 +87,7 @@ class BadRows:
 def judged(refused: CopyRefusedError) -> tuple[str, str]:
     """Return code and message of a row that PostgreSQL refused, by its SQLSTATE."""
     state = refused.error.sqlstate or ""
-    said = refused.error.diag.message_primary or str(refused.error)
+    said = said_of(refused)
     if state == _NO_KEY:
         return "bad_row", "The row has no key"
     if state in _BAD_ENCODING:
@@ -94,6 +95,11 @@ def judged(refused: CopyRefusedError) -> tuple[str, str]:
     if state.startswith(_TOO_BIG):
         return "target_limit", f"PostgreSQL cannot hold the row: {said}"
     return "bad_value", f"A value does not convert: {said}"
+
+
+def said_of(refused: CopyRefusedError) -> str:
+    """Return what PostgreSQL says, cut: it may quote a value of any length."""
+    return (refused.error.diag.message_primary or str(refused.error))[:MESSAGE_SHOWN]
 
 
 def shown(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sync import faultpoints
-from sync.engine.bad_rows import BadRows, Rejected, judged, shown
+from sync.engine.bad_rows import BadRows, Rejected, judged, said_of, shown
 from sync.engine.control import Control
 from sync.errors import RowError
 from sync.model_json import Entity
@@ -160,8 +160,8 @@ class LineReader:
             if code == "bad_value":
                 # The verb and the columns that are told come before the cells.
                 cell = line.row.decode().split("\t")[refused.column + 2]
-                said = refused.error.diag.message_primary
-                message = f"{shown(cell.rstrip())} is no {attribute.data_type}: {said}"
+                said = f"is no {attribute.data_type}: {said_of(refused)}"
+                message = f"{shown(cell.rstrip())} {said}"
         self._meet(line.number, line.raw, name, code, message)
 
     def _meet(

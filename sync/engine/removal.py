@@ -18,6 +18,7 @@ from psycopg import sql
 from sync.engine import switches
 from sync.engine.locks import Namespace, lock
 from sync.engine.session import database_errors, raw_cursor
+from sync.engine.source import forget_spool
 from sync.errors import ConfigError, TargetError
 from sync.models import SyncConfig, SyncTable
 from sync.target import relations
@@ -84,6 +85,7 @@ def remove_sync(
             if error.code != "database_conflict" or time.monotonic() >= end:
                 raise
         else:
+            forget_spool(config)
             log.warning("The sync was deleted by %s", by, extra={"sync": removed.name})
             return removed
 

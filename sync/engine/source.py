@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 from django.conf import settings
@@ -26,6 +27,12 @@ def source_of(config: SyncConfig, spool: Path | None = None) -> Source:
     return SynapseLink(Directory(config.location))
 
 
+def forget_spool(config: SyncConfig) -> None:
+    """Remove what was prepared of a feed that no sync reads any more."""
+    if not SyncConfig.objects.filter(location=config.location).exists():
+        shutil.rmtree(_spool(config.location), ignore_errors=True)
+
+
 def change_feed(
     location: str, uploaded: Model | None = None, spool: Path | None = None
 ) -> ChangeFeed:
@@ -35,10 +42,14 @@ def change_feed(
     """
     path = Path(location)
     only = "" if path.is_dir() else path.name
-    digest = hashlib.sha256(location.encode(errors="surrogateescape")).hexdigest()
-    spool = spool or settings.DATA_DIR / "spool" / digest[:16]
     folder = Directory(path.parent if only else path)
-    return ChangeFeed(folder, spool, only=only, uploaded=uploaded)
+    return ChangeFeed(folder, spool or _spool(location), only=only, uploaded=uploaded)
+
+
+def _spool(location: str) -> Path:
+    digest = hashlib.sha256(location.encode(errors="surrogateescape")).hexdigest()
+    folder: Path = settings.DATA_DIR / "spool" / digest[:16]
+    return folder
 
 
 def _uploaded(config: SyncConfig) -> Model | None:

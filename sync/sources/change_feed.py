@@ -30,6 +30,7 @@ from sync.sources.base import (
     Stretch,
     TableFile,
 )
+from sync.sources.feed_lines import MAX_LINE
 from sync.sources.folder_models import MODEL
 from sync.sources.log_files import (
     Follower,
@@ -405,6 +406,7 @@ def _begins_a_line(stream: BinaryIO, start: int) -> bool:
 def _broken(name: str, line: int) -> SourceError:
     return SourceError(
         BROKEN,
-        f"{name}, line {line} does not say to which table it belongs",
+        f"{name}, line {line} does not say to which table it belongs, or is longer "
+        f"than {MAX_LINE // 2**20} MiB",
         where=f"{name}, line {line}",
     )

@@ -29,7 +29,7 @@ GATHERED = 8 * 1024 * 1024
 NAMES_KEPT = 1_000
 INDEX = "index.json"
 # Segments that nobody let go, on a machine that no longer polls, go after this time.
-FORGOTTEN_AFTER = 86_400.0
+FORGOTTEN_AFTER = 30 * 86_400.0
 
 
 @dataclass
@@ -242,11 +242,10 @@ class _Pass:
             return None
         if known := self._names.get(parts[2]):
             return known
-        table = table_of(line, self._known)
-        if table is None:
-            return None
-        if table not in self._known:
-            return self._alike.get(table.lower()) or table
+        name = parts[2].strip().decode(errors="replace")
+        table = name if name in self._known else self._alike.get(name.lower())
+        if not table:
+            return table_of(line, self._known)
         if len(self._names) < NAMES_KEPT:
             self._names[parts[2]] = table
         return table
