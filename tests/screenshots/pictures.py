@@ -24,6 +24,7 @@ from dvsync_site.sample_export import SampleExport
 from sync.engine.configs import create_config
 from sync.engine.discovery import poll_once
 from sync.engine.load import sync_table
+from sync.engine.switches import pause
 from sync.models import (
     Cluster,
     DataSyncProgress,
@@ -83,7 +84,7 @@ def make_site(folder: Path) -> tuple[SyncConfig, SyncConfig]:
     person("root")
     sales = _sync("sales", folder, tables=8, now=now)
     service = _sync("service", folder, tables=5, now=now, faulty=True)
-    _sync("archive", folder, tables=3, now=now).pause()
+    pause(_sync("archive", folder, tables=3, now=now), by="anna")
     _seem_older(now)
     Heartbeat.begin(now)
     Heartbeat.end()
