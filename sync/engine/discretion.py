@@ -44,6 +44,7 @@ TOLD_EVENTS = frozenset(
         *("loss_accepted", "partition_late", "partitions_lost", "paused", "resumed"),
         *("retried", "refreshed", "refresh_asked", "refresh_begun", "source_recovered"),
         *(
+            "partition_changed",
             "partition_renamed",
             "sync_created",
             "sync_edited",

@@ -24,7 +24,8 @@ _NAMING = ("last_partition", "base_partition", "filled_from", "approved_partitio
 def rename(config: SyncConfig, renamed: Iterable[Renamed]) -> None:
     """Give known partitions their new names, wherever they are named."""
     for item in renamed:
-        if config.partitions.filter(name=item.new).exists():
+        changed = item.new == item.old
+        if not changed and config.partitions.filter(name=item.new).exists():
             continue  # another look was first
         known = config.partitions.filter(name=item.old, mark=item.before)
         moved = known.update(name=item.new, mark=item.mark)
@@ -37,9 +38,8 @@ def rename(config: SyncConfig, renamed: Iterable[Renamed]) -> None:
             config.tables.filter(**{field: item.old}).update(**{field: item.new})
         level = Event.Level.WARNING
         message = clean(item.reason)
-        Event.record(
-            config, "partition_renamed", message, level=level, partition=item.new
-        )
+        kind = "partition_changed" if changed else "partition_renamed"
+        Event.record(config, kind, message, level=level, partition=item.new)
 
 
 def record_returned(config: SyncConfig, present: Collection[str]) -> None:

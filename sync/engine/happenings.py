@@ -51,6 +51,7 @@ _TITLES = {
         "partition_skipped": "Folder given up",
         "partition_late": "Folder came late",
         "partition_returned": "What was lost is back",
+        "partition_changed": "Log file changed in place",
         "partition_renamed": "Log file renamed or replaced",
         "partitions_lost": "Folders or log files lost",
         "model_unreadable": "model.json unreadable",

@@ -8,15 +8,13 @@ begin, because names move on when logs are rotated.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,47 +27,27 @@ from sync.sources.base import (
     Listing,
     Partition,
     PartitionState,
-    Renamed,
     Stretch,
     TableFile,
 )
 from sync.sources.folder_models import MODEL
+from sync.sources.log_files import (
+    Follower,
+    Mark,
+    digest_of,
+    first_mark,
+    reading,
+    with_head,
+)
 from sync.sources.spool import BLOCK, Segment, Spool
 from sync.sources.storage import Directory, Entry, Kind, Storage
 
 SUFFIX = ".log"
 # One pass reads so much, so that a look can end between two.
 SEGMENT_BYTES = 64 * 1024 * 1024
-HEAD_BYTES = 4096
 BROKEN = "line_malformed"
 
 _ReadModel = Callable[[], Model | None]
-
-
-@dataclass(frozen=True)
-class Mark:
-    """What is remembered of a log file: how to know it again, and how far it is known.
-
-    ``key`` names its spool. ``gone`` says that its content is nowhere any more.
-    """
-
-    key: str
-    identity: str
-    head: str
-    head_bytes: int
-    end: int = 0
-    lines: int = 0
-    modified: int = 0
-    gone: bool = False
-
-    def text(self) -> str:
-        """Return it as text."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def read(cls, text: str) -> Mark:
-        """Return the mark of a text that ``text`` made."""
-        return cls(**json.loads(text))
 
 
 class ChangeFeed:
@@ -136,7 +114,7 @@ class ChangeFeed:
         taken: it may be of any table.
         """
         entries = self._entries()
-        follower = _Follower(self._storage, entries, known)
+        follower = Follower(self._storage, entries, known)
         renamed = follower.follow(self._is_log)
         marks = follower.marks
         look = _Look(time.monotonic() + seconds, self._model)
@@ -153,7 +131,7 @@ class ChangeFeed:
                 break
             try:
                 mark = marks.get(name)
-                mark = mark or self._first_mark(entries[name], keys)
+                mark = mark or first_mark(self._storage, entries[name], keys)
                 self._look_into(look, entries[name], mark)
             except SourceError as error:
                 look.fail(error)
@@ -261,7 +239,9 @@ class ChangeFeed:
                 break
             look.is_over()
         if mark.end > start:
-            mark = replace(self._with_head(entry, mark), modified=entry.modified)
+            mark = replace(
+                with_head(self._storage, entry, mark), modified=entry.modified
+            )
             look.add(entry.name, gathered, start, mark)
 
     def _segment(
@@ -286,42 +266,21 @@ class ChangeFeed:
     ) -> Segment:
         known = [entity.name for entity in model.entities] if model else []
         spool = Spool(self._root, mark.key)
-        with _reading(self._storage, name) as stream:
-            if _digest(stream, mark.head_bytes) != mark.head:
+        with reading(self._storage, name) as stream:
+            if digest_of(stream, mark.head_bytes) != mark.head:
                 raise SourceError(
                     "file_changed", f"{name} is another file now", where=name
                 )
+            if not _begins_a_line(stream, start):
+                raise SourceError(
+                    "file_changed",
+                    f"{name} was changed so that no line begins at byte {start} any "
+                    "more, up to where it is known",
+                    where=name,
+                    remedy="Give what was changed its old length, with blanks at the "
+                    "end of its line.",
+                )
             return spool.make(stream, start, end, lines, known)
-
-    def _first_mark(self, entry: Entry, taken: Collection[str]) -> Mark:
-        """Return the mark of a new file.
-
-        Two looks at it find the same key, and no other file has it, not even one that
-        was in its place and began as it does.
-        """
-        head_bytes = min(entry.size, HEAD_BYTES)
-        with _reading(self._storage, entry.name) as stream:
-            head = _digest(stream, head_bytes)
-        told = f"{entry.name}\0{entry.identity}\0{head}"
-        keys = (
-            hashlib.sha256(f"{n}\0{told}".encode()).hexdigest()[:32] for n in count()
-        )
-        key = next(key for key in keys if key not in taken)
-        return Mark(key, entry.identity, head, head_bytes)
-
-    def _with_head(self, entry: Entry, mark: Mark) -> Mark:
-        """Remember how the file begins, up to a limit.
-
-        That is of what was taken alone: what comes after it may still be mended.
-        """
-        head_bytes = min(mark.end, HEAD_BYTES)
-        if (head_bytes, entry.identity) == (mark.head_bytes, mark.identity):
-            return mark
-        with _reading(self._storage, entry.name) as stream:
-            if _digest(stream, mark.head_bytes) != mark.head:
-                return mark  # another file has the name by now
-            head = _digest(stream, head_bytes)
-        return replace(mark, head=head, head_bytes=head_bytes, identity=entry.identity)
 
     def _lines_before(self, name: str, mark: Mark, offset: int) -> int:
         if offset == 0:
@@ -329,7 +288,7 @@ class ChangeFeed:
         if offset == mark.end:
             return mark.lines
         count = 0
-        with _reading(self._storage, name) as stream:
+        with reading(self._storage, name) as stream:
             while offset > 0 and (block := stream.read(min(BLOCK, offset))):
                 count += block.count(b"\n")
                 offset -= len(block)
@@ -422,127 +381,6 @@ class _Look:
         )
 
 
-class _Follower:
-    """Finds the known files again, whatever they are called now."""
-
-    def __init__(
-        self, storage: Storage, entries: Mapping[str, Entry], known: Mapping[str, str]
-    ) -> None:
-        self._storage = storage
-        self._known = known
-        self._entries = entries
-        self._by_identity = {e.identity: e for e in entries.values() if e.identity}
-        self._heads: dict[str, bytes] = {}
-        self.marks = {name: Mark.read(mark) for name, mark in known.items() if mark}
-
-    def follow(self, is_log: Callable[[str], bool]) -> tuple[Renamed, ...]:
-        """Return the known files that have another name now; ``marks`` has it too."""
-        names = [
-            name
-            for name, mark in self.marks.items()
-            if not mark.gone and not self._has_stayed(name, mark)
-        ]
-        # All of them leave their names first: two files may have swapped theirs.
-        lost = {name: self.marks.pop(name) for name in names}
-        moves: dict[str, Renamed] = {}
-        for name, mark in lost.items():
-            self._move(moves, name, mark, [self._by_identity.get(mark.identity)])
-        others = [e for n, e in sorted(self._entries.items()) if n not in self.marks]
-        for name, mark in lost.items():
-            if name not in moves:
-                alike = (e for e in others if is_log(e.name) or _extends(e.name, name))
-                self._move(moves, name, mark, alike)
-        for name, mark in lost.items():
-            if name not in moves:
-                self._leave(moves, name, mark)
-        return tuple(self._in_order(moves))
-
-    def _move(
-        self,
-        moves: dict[str, Renamed],
-        name: str,
-        mark: Mark,
-        candidates: Iterable[Entry | None],
-    ) -> None:
-        for entry in candidates:
-            if entry and entry.name not in self.marks and self._is_same(entry, mark):
-                mark = replace(mark, identity=entry.identity)
-                reason = f"{name} is called {entry.name} now"
-                moves[name] = self._rename(name, entry.name, mark, reason)
-                return
-
-    def _leave(self, moves: dict[str, Renamed], name: str, mark: Mark) -> None:
-        """Let a file that is nowhere any more give its name to another one."""
-        if name not in self._entries:
-            self.marks[name] = mark
-            return
-        mark = replace(mark, gone=True)
-        new = self._free_name(name)
-        moves[name] = self._rename(name, new, mark, self._why(name, mark))
-
-    def _rename(self, old: str, new: str, mark: Mark, reason: str) -> Renamed:
-        self.marks[new] = mark
-        return Renamed(old, new, self._known[old], mark.text(), reason)
-
-    def _in_order(self, moves: dict[str, Renamed]) -> Iterator[Renamed]:
-        """Yield the moves so that each goes to a name that is free by then."""
-        while moves:
-            chain = [next(iter(moves))]
-            while (new := moves[chain[-1]].new) in moves and new != chain[0]:
-                chain.append(new)
-            last = None
-            if new == chain[0]:  # round in a circle: one of them steps aside
-                first = moves.pop(chain.pop(0))
-                aside = self._free_name(first.old)
-                yield replace(first, new=aside)
-                last = replace(first, old=aside, before=first.mark)
-            for name in reversed(chain):
-                yield moves.pop(name)
-            if last:
-                yield last
-
-    def _has_stayed(self, name: str, mark: Mark) -> bool:
-        entry = self._entries.get(name)
-        if entry is None or not _is_as_long(entry, mark):
-            return False
-        unchanged = (mark.end, mark.identity, mark.modified)
-        if (entry.size, entry.identity, entry.modified) == unchanged:
-            return True
-        try:
-            return self._begins_as(entry, mark)
-        except SourceError as error:
-            # One that cannot be read now is told of when it is looked into.
-            return error.code != "file_missing"
-
-    def _is_same(self, entry: Entry, mark: Mark) -> bool:
-        try:
-            return _is_as_long(entry, mark) and self._begins_as(entry, mark)
-        except SourceError:
-            return False
-
-    def _begins_as(self, entry: Entry, mark: Mark) -> bool:
-        head = self._heads.get(entry.name)
-        if head is None:
-            with _reading(self._storage, entry.name) as stream:
-                head = self._heads[entry.name] = _begin(stream, HEAD_BYTES)
-        return hashlib.sha256(head[: mark.head_bytes]).hexdigest() == mark.head
-
-    def _free_name(self, name: str) -> str:
-        number = 1
-        while f"{name}#{number}" in self.marks or f"{name}#{number}" in self._entries:
-            number += 1
-        return f"{name}#{number}"
-
-    def _why(self, name: str, mark: Mark) -> str:
-        size = self._entries[name].size
-        if size < mark.end:
-            return (
-                f"{name} was cut from {mark.end} bytes or more to {size}; it is read "
-                "from its beginning"
-            )
-        return f"{name} begins otherwise now: it is another file, read anew"
-
-
 def _all_keyed(model: Model) -> tuple[Entity, ...]:
     return tuple(map(_keyed, model.entities))
 
@@ -555,41 +393,13 @@ def _keyed(entity: Entity) -> Entity:
     return replace(entity, key=tuple(key))
 
 
-def _is_as_long(entry: Entry, mark: Mark) -> bool:
-    return entry.size >= max(mark.end, mark.head_bytes)
-
-
-def _extends(name: str, known: str) -> bool:
-    """Say whether a name is that of a rotated log, such as ``app.log.1``."""
-    return name.startswith((f"{known}.", f"{known}-"))
-
-
-@contextmanager
-def _reading(storage: Storage, name: str) -> Iterator[BinaryIO]:
-    """Open a log file; whatever goes wrong with it is a ``SourceError``."""
-    try:
-        with storage.open(name) as stream:
-            yield stream
-    except OSError as error:
-        raise SourceError(
-            "file_unreadable",
-            f"{name} cannot be sorted by table: {error.strerror}",
-            where=name,
-        ) from error
-
-
-def _begin(stream: BinaryIO, length: int) -> bytes:
-    stream.seek(0)
-    blocks = []
-    while length > 0 and (block := stream.read(length)):
-        blocks.append(block)
-        length -= len(block)
-    return b"".join(blocks)
-
-
-def _digest(stream: BinaryIO, length: int) -> str:
-    """Return a digest of how a file begins."""
-    return hashlib.sha256(_begin(stream, length)).hexdigest()
+def _begins_a_line(stream: BinaryIO, start: int) -> bool:
+    """Say whether a line begins at a place, or ends there without its line end."""
+    if start == 0:
+        return True
+    stream.seek(start - 1)
+    before, after = stream.read(1), stream.read(1)
+    return before == b"\n" or after.isspace() or not after
 
 
 def _broken(name: str, line: int) -> SourceError:

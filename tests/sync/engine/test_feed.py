@@ -18,7 +18,7 @@ from sync.engine.reconcile import reconcile_table
 from sync.engine.refresh import refresh_table
 from sync.errors import SourceError
 from sync.models import Event, QuarantinedRow
-from sync.sources import change_feed
+from sync.sources import change_feed, log_files
 from sync.target.rebuilt import Comparison, Difference
 from tests.sync.conftest import Feed
 
@@ -414,7 +414,7 @@ def test_a_line_of_nobody_stops_the_feed_until_it_is_mended(
 
 
 def test_a_bad_line_that_is_mended_in_its_place_is_applied(feed: Feed) -> None:
-    feed.insert("contact", Id="1", name="x" * change_feed.HEAD_BYTES)
+    feed.insert("contact", Id="1", name="x" * log_files.HEAD_BYTES)
     feed.insert("account", Id="1")
     feed.insert("account", Id="2", score="x")
     feed.sync()
@@ -422,6 +422,34 @@ def test_a_bad_line_that_is_mended_in_its_place_is_applied(feed: Feed) -> None:
     path.write_text(path.read_text().replace('"x"', " 7 "))
     feed.sync()
     assert feed.rows("account", "id", "score") == [("1", None), ("2", 7)]
+
+
+def test_a_bad_line_of_a_small_file_is_mended_in_its_place(feed: Feed) -> None:
+    feed.insert("account", Id="1")
+    feed.insert("account", Id="2", score="x")
+    feed.insert("contact", Id="1")
+    feed.sync()
+    path = feed.root / "a.log"
+    path.write_text(path.read_text().replace('"x"', " 7 "))
+    feed.insert("account", Id="3")
+    feed.sync()
+    assert feed.rows("account", "id", "score") == [("1", None), ("2", 7), ("3", None)]
+    assert [p.name for p in feed.config.partitions.all()] == ["a.log"]
+    [event] = events(feed, "partition_changed")
+    assert "changed in place" in event.message
+
+
+def test_a_line_that_is_mended_to_another_length_is_told_of(feed: Feed) -> None:
+    feed.insert("account", Id="1")
+    feed.insert("account", Id="2", score="x")
+    feed.sync()
+    path = feed.root / "a.log"
+    path.write_text(path.read_text().replace('"x"', "12345678"))
+    feed.insert("account", Id="3")
+    feed.sync()
+    feed.config.refresh_from_db()
+    assert feed.config.error_code == "file_changed"
+    assert "old length" in feed.config.error_remedy
 
 
 def test_a_changed_key_is_refused(feed: Feed) -> None:

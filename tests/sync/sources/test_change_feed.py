@@ -22,8 +22,10 @@ from hypothesis import strategies as st
 from sync.errors import SourceError
 from sync.model_json import Attribute, Entity, Model
 from sync.sources import change_feed as module
+from sync.sources import log_files
 from sync.sources.base import Discovery, Partition, Stretch
-from sync.sources.change_feed import ChangeFeed, Mark
+from sync.sources.change_feed import ChangeFeed
+from sync.sources.log_files import Follower, Mark
 from sync.sources.spool import Spool, numbered_lines
 from sync.sources.storage import Directory
 from tests.sync.sources.places import unhurried
@@ -534,15 +536,15 @@ class TestRotation:
         feed.look()
         feed.write(line("new"))
         shutil.copy(feed.root / LOG, feed.root / "kept")
-        find = module._Follower.follow
+        find = Follower.follow
 
-        def follow(self: module._Follower, *args: object) -> object:
+        def follow(self: Follower, *args: object) -> object:
             found = find(self, *args)  # type: ignore[arg-type]
             feed.write(line("other") * 5, mode="wb")
             return found
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module._Follower, "follow", follow)
+            patch.setattr(Follower, "follow", follow)
             found = feed.look()
         assert found.problem is not None
         assert (found.problem.code, found.partitions) == ("file_changed", ())
@@ -555,16 +557,16 @@ class TestRotation:
         self, feed: Feed, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         feed.write(line("first"))
-        passes = ChangeFeed._with_head
+        passes = log_files.with_head
 
-        def longer(self: ChangeFeed, *args: object) -> object:
+        def longer(*args: object) -> object:
             feed.write(line("other") * 5, mode="wb")
-            return passes(self, *args)  # type: ignore[arg-type]
+            return passes(*args)  # type: ignore[arg-type]
 
         feed.look()
         feed.write(line("second"))
         with monkeypatch.context() as patch:
-            patch.setattr(ChangeFeed, "_with_head", longer)
+            patch.setattr(module, "with_head", longer)
             feed.look()
         found = feed.look()
 
