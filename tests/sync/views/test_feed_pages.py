@@ -43,7 +43,7 @@ def test_a_table_tells_its_offsets_and_the_changes_of_missing_rows(
 ) -> None:
     text = shown(client, "table", filled.entity("account").pk)
     size = filled.path.stat().st_size
-    assert f"byte {size:,} of {size:,}" in text
+    assert f"{size:,}<br>of {size:,}" in text
     assert "1 change of rows that were not there" in text
     assert "Log files" in text
 
