@@ -161,10 +161,8 @@ class _Copier:
         value = row.record.cells()[column].decode()
         if value.startswith('"'):
             value = value[1:-1].replace('""', '"')
-        said = refused.error.diag.message_primary or str(refused.error)
-        return (
-            f"{shown(value)} is no {self.entity.attributes[column].data_type}: {said}"
-        )
+        data_type = self.entity.attributes[column].data_type
+        return f"{shown(value)} is no {data_type}: {said_of(refused)}"
 
     def _name(self, column: int | None) -> str:
         attributes = self.entity.attributes
