@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sync.engine.bad_rows import BadRows, Rejected, judged, shown
+from sync.engine.bad_rows import BadRows, Rejected, judged, said_of, shown
 from sync.errors import RowError
 from sync.model_json import Entity
 from sync.sources.careful_rows import (
