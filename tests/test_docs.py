@@ -118,7 +118,7 @@ def test_every_sentence_of_the_promise_is_held_by_tests_that_exist() -> None:
     sentences = re.split(r"(?m)^\* \*\*", promised)[1:]
     assert len(sentences) > 10
     for sentence in sentences:
-        named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", sentence)
+        named = re.findall(r"`(tests/[\w/]+\.py)::(?:\w+::)?(\w+)`", sentence)
         assert named, sentence
         for path, name in named:
             assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), name
