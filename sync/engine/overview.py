@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from sync.engine.backlogs import Backlog, TableRow, table_rows
 from sync.engine.locks import Namespace
-from sync.engine.rates import bars, rows_by_minute
+from sync.engine.rates import bars, recent_rows, rows_by_minute
 from sync.engine.service import (
     ServiceStatus,
     service_of,
@@ -187,7 +187,7 @@ def _configs(scope: Scope, now: datetime) -> list[SyncConfig]:
         **service_signs(now),
     )
     if scope.rates:
-        configs = configs.annotate(rates=rows_by_minute(now))
+        configs = configs.annotate(rates=rows_by_minute(now), recent=recent_rows(now))
     if scope.names:
         configs = configs.filter(name__in=scope.names)
     if scope.sync is not None:
@@ -276,7 +276,9 @@ def _sync_status(config: Any, tables: list[TableStatus], clock: Clock) -> SyncSt
         applied_closed_at=newest[1],
         waiting=[(folder["name"], folder["reason"]) for folder in config.waiting],
         waiting_folders=config.waiting_folders,
-        rates=bars(config.rates, clock.now) if hasattr(config, "rates") else (),
+        rates=bars(config.rates, clock.now, config.recent)
+        if hasattr(config, "rates")
+        else (),
     )
 
 

@@ -15,11 +15,15 @@ MINUTES = 60
 
 
 def rows_by_minute(now: datetime) -> ArraySubquery:
-    """Return the minutes of the last hour with rows, to annotate syncs with."""
+    """Return the minutes of the last hour with rows, to annotate syncs with.
+
+    Those of log files that grow are in ``recent_rows``.
+    """
     rows = F("rows_inserted") + F("rows_updated") + F("rows_deleted")
     applied = DataSyncProgress.objects.filter(
         config=OuterRef("pk"),
         copy_status=DataSyncProgress.Status.SUCCESS,
+        end_offset=0,
         finished_at__gte=_first(now),
     )
     minutes = (
@@ -31,10 +35,28 @@ def rows_by_minute(now: datetime) -> ArraySubquery:
     return ArraySubquery(minutes.values(json=JSONObject(minute="minute", rows="rows")))
 
 
-def bars(found: Iterable[Mapping[str, object]], now: datetime) -> tuple[int, ...]:
+def recent_rows(now: datetime) -> ArraySubquery:
+    """Return what log files remember of their last minutes, to annotate syncs with."""
+    grown = DataSyncProgress.objects.filter(
+        config=OuterRef("pk"), finished_at__gte=_first(now)
+    ).exclude(end_offset=0)
+    return ArraySubquery(grown.order_by().values("recent"))
+
+
+def bars(
+    found: Iterable[Mapping[str, object]],
+    now: datetime,
+    recent: Iterable[Mapping[str, object]] = (),
+) -> tuple[int, ...]:
     """Return the rows of each minute of the last hour, the oldest first."""
     first, numbers = _first(now), [0] * MINUTES
-    for entry in found:
+    of_files = (
+        {"minute": minute, "rows": rows}
+        for entry in recent
+        for minute, rows in entry.items()
+        if datetime.fromisoformat(minute) >= first
+    )
+    for entry in (*found, *of_files):
         # Cut in UTC, and told without it.
         minute = datetime.fromisoformat(str(entry["minute"])).replace(tzinfo=UTC)
         index = int((minute - first).total_seconds()) // 60

@@ -29,6 +29,15 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddField(
+            model_name="datasyncprogress",
+            name="recent",
+            field=models.JSONField(
+                db_default={},
+                default=dict,
+                help_text="Rows applied of a log file, by minute of the hour before its last load.",
+            ),
+        ),
+        migrations.AddField(
             model_name="syncconfig",
             name="kind",
             field=models.CharField(

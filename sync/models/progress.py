@@ -22,6 +22,7 @@ from sync.target.merge import RowCounts
 ATTEMPTS_BEFORE_PARKING = 3
 FIRST_RETRY = timedelta(seconds=20)
 LAST_RETRY = timedelta(minutes=10)
+RECENT = timedelta(hours=1)
 
 
 class ProgressQuerySet(models.QuerySet["DataSyncProgress"]):
@@ -158,6 +159,12 @@ class DataSyncProgress(models.Model):
         db_default=0,
         help_text="Up to where a log file is to be applied; 0 for a folder.",
     )
+    recent = models.JSONField(
+        default=dict,
+        db_default={},
+        help_text="Rows applied of a log file, by minute of the hour before its last "
+        "load.",
+    )
     attempts = models.IntegerField(default=0)
     next_attempt_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -207,6 +214,14 @@ class DataSyncProgress(models.Model):
         names = [field.name for field in fields(RowCounts)]
         return RowCounts(**{name: getattr(self, f"rows_{name}") for name in names})
 
+    def _count_recent(self, counts: RowCounts, at: datetime) -> None:
+        minute = at.replace(second=0, microsecond=0)
+        first = (minute - RECENT).isoformat()
+        self.recent = {m: rows for m, rows in self.recent.items() if m > first}
+        rows = counts.inserted + counts.updated + counts.deleted
+        name = minute.isoformat()
+        self.recent[name] = self.recent.get(name, 0) + rows
+
     def record_success(
         self,
         counts: RowCounts,
@@ -238,6 +253,8 @@ class DataSyncProgress(models.Model):
         self.applied_offset = end
         self.bytes = waits or size
         self.finished_at = at or timezone.now()
+        if end:
+            self._count_recent(counts, self.finished_at)
         self.next_attempt_at = None
         self.error_code = self.error_message = ""
         self.error_where = self.error_remedy = ""
@@ -253,6 +270,7 @@ class DataSyncProgress(models.Model):
                 "bytes",
                 "applied_offset",
                 "end_offset",
+                "recent",
                 "finished_at",
                 "next_attempt_at",
                 "error_code",

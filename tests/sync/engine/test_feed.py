@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest import mock
 
 import pytest
+import time_machine
 from django.conf import settings
 
 from sync.engine import guards, load
 from sync.engine.load import sync_table
+from sync.engine.overview import Scope, look
 from sync.engine.quarantine import reprocess
 from sync.engine.reconcile import reconcile_table
 from sync.engine.refresh import refresh_table
@@ -849,3 +852,26 @@ def test_the_sample_ends_in_the_right_two_tables(make_feed: MakeFeed) -> None:
     file = "synapse.json"
     assert counts(feed, "account", file) == {"inserted": 2, "unchanged": 1}
     assert counts(feed, "contact", file) == {"unchanged": 3, "missing": 1}
+
+
+def test_the_rows_of_a_minute_are_those_that_were_applied_in_it(feed: Feed) -> None:
+    start = datetime(2026, 3, 1, 8, tzinfo=UTC)
+    feed.insert("account", Id="1")
+    with time_machine.travel(start, tick=False):
+        feed.sync()
+    feed.insert("account", Id="2")
+    feed.insert("account", Id="3")
+    with time_machine.travel(start + timedelta(minutes=50), tick=False):
+        feed.sync()
+        assert rates(feed)[9:] == (1, *[0] * 49, 2)
+    feed.insert("account", Id="4")
+    with time_machine.travel(start + timedelta(minutes=70), tick=False):
+        feed.sync()
+        assert rates(feed) == (*[0] * 39, 2, *[0] * 19, 1)
+    [row] = feed.progress("account")
+    assert len(row.recent) == 2
+
+
+def rates(feed: Feed) -> tuple[int, ...]:
+    [seen] = look(Scope(sync=feed.config.pk, rates=True)).syncs
+    return seen.rates
