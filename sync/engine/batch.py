@@ -16,8 +16,8 @@ from sync.model_json import Entity
 from sync.models import DataSyncProgress, SyncPartition, SyncTable
 from sync.sources.base import Source, Stretch, TableFile
 from sync.sources.folder_models import UNDESCRIBED
-from sync.target.merge import RowCounts
 from sync.target.tables import MAX_COLUMNS, VERSION
+from sync.target.winners import RowCounts
 
 # One transaction takes partitions up to so many bytes, and one at least.
 BATCH_BYTES = 256 * 1024 * 1024

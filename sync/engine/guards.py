@@ -7,8 +7,8 @@ from sync.engine.intake import Applier
 from sync.engine.session import raw_cursor
 from sync.errors import TargetError
 from sync.models import SyncTable
-from sync.target.merge import RowCounts
 from sync.target.relations import count_rows
+from sync.target.winners import RowCounts
 
 # A folder with so many stored keys, all of them older, is no stale re-send.
 RESTORED_KEYS = 100

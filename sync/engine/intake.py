@@ -26,9 +26,10 @@ from sync.sources.careful_rows import Widths
 from sync.target.changes import SystemColumns
 from sync.target.fold import Fold
 from sync.target.line_staging import LineStaging
-from sync.target.merge import Merge, RowCounts
+from sync.target.merge import Merge
 from sync.target.staging import Staging
 from sync.target.tables import IS_DELETE, SINK, VERSION, Column, Table
+from sync.target.winners import RowCounts
 
 TOMBSTONES = sql.Identifier(Tombstone._meta.db_table)
 

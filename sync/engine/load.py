@@ -32,7 +32,7 @@ from sync.models import (
     SyncTable,
 )
 from sync.sources.base import Form, Source
-from sync.target.merge import RowCounts
+from sync.target.winners import RowCounts
 
 __all__ = ["BATCH_BYTES", "LoadResult", "initiate_load", "sync_table"]
 

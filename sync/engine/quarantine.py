@@ -24,7 +24,8 @@ from sync.model_json import Attribute, Entity
 from sync.models import Event, QuarantinedRow, SourceKind, SyncTable
 from sync.sources.careful_rows import Widths
 from sync.target import relations
-from sync.target.merge import Merge, RowCounts
+from sync.target.merge import Merge
+from sync.target.winners import RowCounts
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from sync.errors import RowError, SourceError
 from sync.models import Event, QuarantinedRow, SyncTable, clean
 from sync.sources.base import Source
 from sync.target.failures import from_postgres
-from sync.target.merge import RowCounts
+from sync.target.winners import RowCounts
 
 
 @dataclass

@@ -16,7 +16,7 @@ from sync.errors import SyncError
 from sync.models.config import SyncConfig
 from sync.models.partition import SyncPartition
 from sync.models.text import clean
-from sync.target.merge import RowCounts
+from sync.target.winners import RowCounts
 
 # A permanent error is tried this often before the table waits for a person.
 ATTEMPTS_BEFORE_PARKING = 3

@@ -15,16 +15,16 @@ from psycopg import Cursor, sql
 
 from sync import faultpoints
 from sync.target.line_staging import TOLD, VERB, LineStaging
-from sync.target.merge import RowCounts, counted, do
 from sync.target.staging import PARTITION, RELATION
 from sync.target.tables import Table
+from sync.target.winners import RowCounts, Winners, counted
 
 SEVERAL = sql.Identifier("pg_temp", "dvsync_several")
 OPERATIONS = sql.Identifier("pg_temp", "dvsync_operations")
 WINNERS = sql.Identifier("pg_temp", "dvsync_winners")
 
 
-class Fold:
+class Fold(Winners):
     """Applies a filled staging table of lines to its target, inside the load.
 
     With ``insert_unknown`` an update of a row that is not there makes it.
@@ -75,23 +75,6 @@ class Fold:
 
     def gone_back(self, rows: dict[int, int], fewest: dict[int, int]) -> int | None:
         """Return None: without versions nothing can go back."""
-
-    def apply(self, counts: dict[int, RowCounts], rows: dict[int, int]) -> None:
-        """Apply what was chosen, and complete the counts.
-
-        Raises ``TargetError`` when the target did not take what it was given.
-        """
-        deleted = sum(count.deleted for count in counts.values())
-        do(self._cursor, "delete", self._delete(), deleted)
-        faultpoints.reach("rows_deleted")
-        for partition, number in self._update():
-            counts[partition].updated = number
-        faultpoints.reach("rows_updated")
-        inserted = sum(count.inserted for count in counts.values())
-        do(self._cursor, "insert", self._insert(), inserted)
-        faultpoints.reach("rows_inserted")
-        for partition, read in rows.items():
-            counts[partition].complete(read)
 
     def drop(self) -> None:
         """Give the space of the winners back now; for a transaction that goes on."""

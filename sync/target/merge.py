@@ -7,85 +7,16 @@ the same rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-
 from psycopg import Cursor, sql
 
 from sync import faultpoints
-from sync.errors import TargetError
 from sync.target.changes import Changes, SystemColumns
 from sync.target.staging import Staging
 from sync.target.tables import Table
-
-# The count that a winner's action goes into.
-_COUNTS = {"insert": "inserted", "delete": "deleted", "missing": "missing"}
+from sync.target.winners import RowCounts, Winners, counted
 
 
-@dataclass(slots=True)
-class RowCounts:
-    """What the rows of one partition did; every row read counts once.
-
-    ``missing`` is the part of the unchanged that named a key that is not there.
-    """
-
-    inserted: int = 0
-    updated: int = 0
-    deleted: int = 0
-    unchanged: int = 0
-    rejected: int = 0
-    missing: int = 0
-
-    def add(self, other: RowCounts) -> None:
-        """Add the counts of others."""
-        for name in _NAMES:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-    def subtract(self, other: RowCounts) -> None:
-        """Take away the counts of others."""
-        for name in _NAMES:
-            setattr(self, name, getattr(self, name) - getattr(other, name))
-
-    def complete(self, read: int) -> None:
-        """Count as unchanged what of the rows read did nothing else."""
-        self.unchanged = read - self.inserted - self.updated - self.deleted
-
-
-_NAMES = tuple(field.name for field in fields(RowCounts))
-
-
-def counted(
-    cursor: Cursor[tuple[object, ...]], counts: dict[int, RowCounts]
-) -> set[int]:
-    """Put rows of partition, action and number into the counts.
-
-    Return the partitions that have updates.
-    """
-    updating = set()
-    for found, action, number in cursor.fetchall():
-        partition = int(str(found))
-        if action == "update":
-            updating.add(partition)
-        else:
-            setattr(counts[partition], _COUNTS[str(action)], int(str(number)))
-    return updating
-
-
-def do(
-    cursor: Cursor[tuple[object, ...]],
-    verb: str,
-    statement: sql.Composed,
-    expected: int,
-) -> None:
-    """Run a statement that must change so many rows; else raise ``TargetError``."""
-    cursor.execute(statement)
-    if cursor.rowcount != expected:
-        raise TargetError(
-            "target_altered",
-            f"The table let {cursor.rowcount} of {expected} rows {verb}",
-        )
-
-
-class Merge:
+class Merge(Winners):
     """Applies a filled staging table to its target, inside the load's transaction.
 
     ``tombstones`` is the relation of remembered deletes: table_id, key, version, and
@@ -128,26 +59,6 @@ class Merge:
         # Whether an update changes anything is not known yet.
         self._updating = counted(self._cursor, counts)
         return counts
-
-    def apply(self, counts: dict[int, RowCounts], rows: dict[int, int]) -> None:
-        """Apply what was chosen, and complete the counts.
-
-        Raises ``TargetError`` when the target did not take what it was given.
-        """
-        deleted = sum(count.deleted for count in counts.values())
-        do(self._cursor, "delete", self._delete(), deleted)
-        faultpoints.reach("rows_deleted")
-        for partition, number in self._update():
-            counts[partition].updated = number
-        faultpoints.reach("rows_updated")
-        inserted = sum(count.inserted for count in counts.values())
-        do(self._cursor, "insert", self._insert(), inserted)
-        faultpoints.reach("rows_inserted")
-        self._remember_deletes()
-        self._forget_deletes()
-        faultpoints.reach("tombstones_written")
-        for partition, read in rows.items():
-            counts[partition].complete(read)
 
     def gone_back(self, rows: dict[int, int], fewest: dict[int, int]) -> int | None:
         """Return a partition all of whose upserts of stored keys are older than stored.
@@ -285,6 +196,11 @@ class Merge:
         )
 
     # Tombstones: a key has a row or a tombstone, never both.
+
+    def _finish(self) -> None:
+        self._remember_deletes()
+        self._forget_deletes()
+        faultpoints.reach("tombstones_written")
 
     def _remember_deletes(self) -> None:
         self._changes.execute(

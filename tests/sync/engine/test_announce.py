@@ -19,7 +19,7 @@ from sync.engine.load import LoadResult, sync_table
 from sync.engine.quarantine import reprocess
 from sync.engine.refresh import refresh_table
 from sync.models import QuarantinedRow, SyncConfig, SyncTable
-from sync.target.merge import RowCounts
+from sync.target.winners import RowCounts
 from tests import receivers, snapshot
 from tests.catalogue.steps import configure
 from tests.sync.conftest import Export

@@ -21,7 +21,7 @@ from sync.models import (
     SyncTable,
 )
 from sync.sources.base import Partition, PartitionState, Renamed, Source, TableFile
-from sync.target.merge import RowCounts
+from sync.target.winners import RowCounts
 
 NOW = datetime(2024, 9, 10, 12, tzinfo=UTC)
 Status = DataSyncProgress.Status

@@ -23,8 +23,9 @@ from sync.engine.transfer import Moved, move
 from sync.models import DataSyncProgress, ProgressQuerySet, SyncTable
 from sync.sources.csv_rows import RecordCounter
 from sync.target.changes import Changes
-from sync.target.merge import Merge, RowCounts
+from sync.target.merge import Merge
 from sync.target.staging import Staging
+from sync.target.winners import RowCounts
 from tests import invariants
 from tests.invariants import Observation, check_invariants
 from tests.onlooker import Onlooker

@@ -16,9 +16,9 @@ from sync.engine.session import prepare_session
 from sync.errors import TargetError
 from sync.target.fold import Fold
 from sync.target.line_staging import LineStaging
-from sync.target.merge import RowCounts
 from sync.target.staging import RELATION
 from sync.target.tables import Column, Table
+from sync.target.winners import RowCounts
 
 Raw = Cursor[tuple[object, ...]]
 Row = tuple[str | None, ...]
