@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sync.model_json.cdm import cdm_entity
 from sync.model_json.checking import list_at, load, refuse, refuse_twins
-from sync.model_json.dialects import dialect_of, keyed_entity
+from sync.model_json.dialects import dialect_of, keyed_entity, name_key
 from sync.model_json.parts import (
     DATA_TYPES,
     KEY,
@@ -55,7 +55,8 @@ def parse_model(data: bytes) -> Model:
         for index, item in enumerate(items)
     )
     entities = tuple(entity for entity in parsed if entity is not None)
-    refuse_twins([entity.name for entity in entities], list_key)
+    names = [entity.name for entity in entities]
+    refuse_twins(names, list_key, f".{name_key(dialect)}")
     return Model(entities, tuple(dict.fromkeys(warnings)), dialect)
 
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NoReturn
 
 from sync.errors import ModelError
@@ -40,7 +41,8 @@ READ = (
 def dialect_of(document: dict[str, object]) -> Dialect:
     """Say in which dialect a document is; raises ``ModelError`` when it is in none."""
     entities, tables = document.get("entities"), document.get("tables")
-    if "tables" not in document:
+    # Beside entities, what is no list of tables is a key like any unknown one.
+    if "tables" not in document or ("entities" in document and not _items(tables)):
         return _of_entities(entities)
     if entities:
         _refuse("has both entities and tables", "tables")
@@ -51,29 +53,37 @@ def dialect_of(document: dict[str, object]) -> Dialect:
 
 
 def _of_entities(entities: object) -> Dialect:
-    logical = [
-        isinstance(item, dict) and "logicalName" in item and "name" not in item
-        for item in _items(entities)
-    ]
-    if not any(logical):
-        return Dialect.CDM
-    if not all(logical):
-        index = logical.index(not logical[0])
+    spelled = [_of_entity(item) for item in _items(entities)]
+    known = [dialect for dialect in spelled if dialect is not None]
+    if len(set(known)) > 1:
+        index = next(i for i, d in enumerate(spelled) if d not in {None, known[0]})
         _refuse("has entities with name and with logicalName", f"entities[{index}]")
-    return Dialect.LOGICAL
+    return known[0] if known else Dialect.CDM
+
+
+def _of_entity(item: object) -> Dialect | None:
+    if isinstance(item, dict) and "name" in item:
+        return Dialect.CDM
+    logical = isinstance(item, dict) and "logicalName" in item
+    return Dialect.LOGICAL if logical else None
 
 
 def _of_table(item: object, index: int) -> Dialect:
-    table = item if isinstance(item, dict) else {}
+    where = f"tables[{index}]"
+    table = object_at(item, where)
     if ("columns" in table) == ("fields" in table):
         what = "both" if "columns" in table else "neither"
-        where = f"tables[{index}]"
         _refuse(f"has in {where} {what} of columns and fields", where)
     return Dialect.COLUMNS if "columns" in table else Dialect.FIELDS
 
 
 def _items(value: object) -> list[object]:
     return value if isinstance(value, list) else []
+
+
+def name_key(dialect: Dialect) -> str:
+    """Return the key under which a dialect has the name of a table."""
+    return "name" if dialect is Dialect.CDM else _SHAPES[dialect].name
 
 
 def _refuse(what: str, where: str) -> NoReturn:
@@ -85,19 +95,19 @@ def keyed_entity(
 ) -> Entity:
     """Return a table of one of these dialects; raises ``ModelError``."""
     entity = object_at(item, path)
-    name_key, list_key, attribute_at = _SHAPES[dialect]
-    name = name_at(entity, path, name_key)
+    shape = _SHAPES[dialect]
+    name = name_at(entity, path, shape.name)
+    attributes = f"{path}.{shape.attributes}"
     found = [
-        attribute_at(attribute, f"{path}.{list_key}[{index}]", index)
+        shape.attribute_at(attribute, f"{attributes}[{index}]", index)
         for index, attribute in enumerate(
-            list_at(entity, list_key, path, MAX_ATTRIBUTES)
+            list_at(entity, shape.attributes, path, MAX_ATTRIBUTES)
         )
     ]
     if not found:
-        refuse(f"{path}.{list_key}", "must not be empty", [])
+        refuse(attributes, "must not be empty", [])
     names = [attribute.name for attribute, _ in found]
-    twin_key = "" if dialect is Dialect.COLUMNS else ".name"
-    refuse_twins(names, f"{path}.{list_key}", twin_key)
+    refuse_twins(names, attributes, shape.attribute_name)
     key = tuple(attribute.name for attribute, is_key in found if is_key)
     if not key:
         warnings.append(f"{name}: no attribute is its key, so it cannot be replicated")
@@ -138,9 +148,18 @@ def _described(
     return Attribute(name, data_type), is_key
 
 
-_AttributeAt = Callable[[object, str, int], tuple[Attribute, bool]]
-_SHAPES: dict[Dialect, tuple[str, str, _AttributeAt]] = {
-    Dialect.LOGICAL: ("logicalName", "attributes", _logical),
-    Dialect.COLUMNS: ("name", "columns", _column),
-    Dialect.FIELDS: ("tableName", "fields", _field),
+@dataclass(frozen=True)
+class _Shape:
+    """The keys of a dialect, and what reads one item of its attributes."""
+
+    name: str
+    attributes: str
+    attribute_name: str
+    attribute_at: Callable[[object, str, int], tuple[Attribute, bool]]
+
+
+_SHAPES = {
+    Dialect.LOGICAL: _Shape("logicalName", "attributes", ".logicalName", _logical),
+    Dialect.COLUMNS: _Shape("name", "columns", "", _column),
+    Dialect.FIELDS: _Shape("tableName", "fields", ".name", _field),
 }

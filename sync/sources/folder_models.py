@@ -12,7 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 
 from sync.errors import ModelError, SourceError
-from sync.model_json import MAX_BYTES, Entity, Model, parse_model
+from sync.model_json import MAX_BYTES, Dialect, Entity, Model, parse_model
 from sync.sources.storage import Storage
 
 MODEL = "model.json"
@@ -32,6 +32,22 @@ class Described:
     model: Model | None
 
 
+def export_model(data: bytes) -> Model:
+    """Parse a model.json of an export.
+
+    Raises ``ModelError`` for a dialect in which no export is described: its keys may be
+    several columns, and the rows of an export are told apart by one.
+    """
+    model = parse_model(data)
+    if model.dialect is not Dialect.CDM:
+        raise ModelError(
+            f"model.json is in the dialect {model.dialect}, not in the one of Synapse "
+            f"Link ({Dialect.CDM})",
+            where="entities" if model.dialect is Dialect.LOGICAL else "tables",
+        )
+    return model
+
+
 class FolderModels:
     """The models of a storage's change folders. Safe for threads."""
 
@@ -47,7 +63,7 @@ class FolderModels:
 
     def parse(self, folder: str, data: bytes) -> Model:
         """Parse a folder's model.json and keep the model."""
-        model = parse_model(data)
+        model = export_model(data)
         with self._lock:
             model = replace(model, entities=tuple(map(self._shared, model.entities)))
             self._models[folder] = model
@@ -98,7 +114,7 @@ class FolderModels:
         if data is None:
             raise SourceError("file_missing", f"there is no {path}", where=path)
         try:
-            model = parse_model(data)
+            model = export_model(data)
         except ModelError as error:
             raise ModelError(f"{path}: {error.message}", where=path) from error
         alike = [e for e in model.entities if e.name.lower() == table.lower()]

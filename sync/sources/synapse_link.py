@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import BinaryIO
 
 from sync.errors import SourceError
-from sync.model_json import MAX_BYTES, Entity, Model, parse_model
+from sync.model_json import MAX_BYTES, Entity, Model
 from sync.sources.base import (
     WHOLE,
     Discovery,
@@ -28,7 +28,7 @@ from sync.sources.base import (
     Stretch,
     TableFile,
 )
-from sync.sources.folder_models import MODEL, FolderModels, own_path
+from sync.sources.folder_models import MODEL, FolderModels, export_model, own_path
 from sync.sources.folder_names import folder_time, gone, logged_names
 from sync.sources.storage import Entry, Kind, Storage
 from sync.sources.table_files import (
@@ -228,7 +228,7 @@ class SynapseLink:
     def root_model(self) -> Model | None:
         """Return the export's newest model, None when there is none to read yet."""
         data = self.root_model_bytes()
-        return parse_model(data) if data else None
+        return export_model(data) if data else None
 
     def root_model_bytes(self) -> bytes | None:
         """Return the bytes of the export's newest model, None without one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -10,12 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.errors import ModelError
-from sync.model_json import Attribute, Dialect, Model, parse_model
+from sync.model_json import (
+    MAX_ATTRIBUTES,
+    MAX_ENTITIES,
+    Attribute,
+    Dialect,
+    Model,
+    parse_model,
+)
 
 names = st.text(
     st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=20
 ).filter(str.strip)
 types = st.sampled_from(["string", "int64", "decimal", "dateTime", "boolean"])
+FIELD = {"name": "b"}
 TEXTS = ["guid", "lookup", "uniqueidentifier", "Owner", "customer", "GUID"]
 
 
@@ -27,6 +36,15 @@ def refusal(document: Any) -> ModelError:
     with pytest.raises(ModelError) as caught:
         parse(document)
     return caught.value
+
+
+def refused_with(document: Any) -> ModelError | None:
+    """Return how it is refused; any other exception goes through."""
+    try:
+        parse(document)
+    except ModelError as error:
+        return error
+    return None
 
 
 def logical(*attributes: dict[str, Any], name: str = "account") -> dict[str, Any]:
@@ -209,6 +227,42 @@ def test_lengths_do_not_matter() -> None:
             "control character",
         ),
         (
+            {"tables": [{"tableName": "a", "fields": [FIELD, FIELD]}]},
+            "tables[0].fields[1].name",
+            "second time",
+        ),
+        (
+            {"tables": [{"tableName": "a", "fields": [FIELD]}] * 2},
+            "tables[1].tableName",
+            "second time",
+        ),
+        (
+            {"tables": [{"name": "a", "columns": ["b"]}] * 2},
+            "tables[1].name",
+            "second time",
+        ),
+        (
+            {"entities": [logical({"logicalName": "a"})] * 2},
+            "entities[1].logicalName",
+            "second time",
+        ),
+        (
+            {"entities": [logical({"logicalName": "a"}, {"logicalName": "a"})]},
+            "entities[0].attributes[1].logicalName",
+            "second time",
+        ),
+        (
+            {"entities": [logical({"logicalName": "a"}), 7]},
+            "entities[1]",
+            "must be an object",
+        ),
+        (
+            {"entities": [{}, logical({"logicalName": "a"})]},
+            "entities[0].logicalName",
+            "missing",
+        ),
+        ({"tables": [7]}, "tables[0]", "must be an object"),
+        (
             {"entities": [logical({"logicalName": "a", "type": 7})]},
             "entities[0].attributes[0].type",
             "non-empty string",
@@ -231,3 +285,54 @@ def test_what_is_wrong_is_told_with_its_place(
 def test_an_empty_list_of_tables_is_a_model_without_tables() -> None:
     assert parse({"tables": []}) == Model((), (), Dialect.FIELDS)
     assert parse({"entities": []}) == Model((), (), Dialect.CDM)
+
+
+@pytest.mark.parametrize("tables", [None, [], {"a": 1}, "x", 7])
+def test_beside_entities_what_is_no_list_of_tables_is_ignored(tables: object) -> None:
+    entity = {"name": "a", "attributes": [{"name": "Id", "dataType": "guid"}]}
+
+    for entities in ([entity], [], [logical({"logicalName": "a"})]):
+        document: dict[str, Any] = {"entities": entities}
+        assert parse(document | {"tables": tables}) == parse(document)
+
+
+@pytest.mark.parametrize("limited", ["entities", "attributes"])
+def test_too_many_of_anything_are_refused_with_their_place(limited: str) -> None:
+    fields: list[Any] = [FIELD]
+    tables: list[Any] = [{"tableName": "a", "fields": fields}]
+    if limited == "entities":
+        tables *= MAX_ENTITIES + 1
+    else:
+        fields *= MAX_ATTRIBUTES + 1
+
+    where = "tables" if limited == "entities" else "tables[0].fields"
+    assert refusal({"tables": tables}).where == where
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    *("entities", "tables", "attributes", "columns", "fields"),
+                    *("name", "logicalName", "tableName", "type", "isPrimaryKey"),
+                ]
+            ),
+            inner,
+        )
+    ),
+    max_leaves=25,
+)
+
+
+@given(st.sampled_from(["entities", "tables"]), json_values, json_values)
+def test_any_json_with_the_keys_of_a_dialect_parses_or_is_refused(
+    key: str, first: object, second: object
+) -> None:
+    for document in ({key: [first, second]}, {key: first, "tables": second}):
+        error = refused_with(document)
+        if error is not None:
+            assert error.message
+            assert re.match("(entities|tables)", error.where)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -72,6 +73,23 @@ def test_a_table_without_a_key_cannot_be_replicated() -> None:
     table = only(model_json("a", columns=[("name", "string")]))
     assert "no column Id" in table.problem
     assert table.key == ""
+
+
+def test_a_key_of_several_columns_is_told_with_all_of_them() -> None:
+    fields = [
+        {"name": "Number", "type": "int64", "isPrimaryKey": True},
+        {"name": "text"},
+        {"name": "invoice", "isPrimaryKey": True},
+    ]
+    tables = [{"tableName": "Line", "fields": fields}]
+    model = parse_model(json.dumps({"tables": tables}).encode())
+
+    [table] = outline(model, feed=True)
+    columns = column_outlines(model.entities[0], feed=True)
+
+    assert table.key == "number, invoice"
+    assert (table.warnings, table.problem) == ((), "")
+    assert [column.notes for column in columns] == [("key",), (), ("key",)]
 
 
 def test_every_column_is_told_with_both_types() -> None:

@@ -198,6 +198,47 @@ class TestRescue:
         assert [a.name for a in after.attributes] == ["Id", "name"]
 
 
+KEYS = [{"logicalName": "a", "isPrimaryKey": True}]
+OTHERS = {
+    "logicalName": {"entities": [{"logicalName": "account", "attributes": KEYS}]},
+    "columns": {"tables": [{"name": "account", "columns": ["a", "b"]}]},
+    "fields": {"tables": [{"tableName": "account", "fields": [{"name": "a"}]}]},
+}
+
+
+class TestOtherDialects:
+    """They may declare keys of several columns: rows would take each other's place."""
+
+    @pytest.mark.parametrize("dialect", OTHERS)
+    def test_a_folder_of_another_dialect_is_refused_as_the_exports_own_model_is(
+        self, export: Export, dialect: str
+    ) -> None:
+        data = json.dumps(OTHERS[dialect]).encode()
+        export.folder(FIRST, "account/2026.csv", model=data)
+        export.write("model.json", data)
+
+        error = export.refusal("account")
+        with pytest.raises(ModelError) as caught:
+            export.source.root_model()
+
+        assert error.code == caught.value.code == "model_malformed"
+        for said in (str(error), str(caught.value)):
+            assert f"in the dialect {dialect}" in said
+            assert "Synapse Link" in said
+
+    @pytest.mark.parametrize("dialect", OTHERS)
+    def test_a_tables_own_model_of_another_dialect_is_of_no_use(
+        self, export: Export, dialect: str
+    ) -> None:
+        export.folder(FIRST, "account/2026.csv", model=LACKS_IT)
+        export.write(OWN, json.dumps(OTHERS[dialect]).encode())
+
+        error = export.refusal("account")
+
+        assert error.code == "entity_missing"
+        assert f"in the dialect {dialect}" in str(error)
+
+
 class TestNoRescue:
     @broken_off
     @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from psycopg import Cursor, sql
 
 from sync.target.rebuilt import TOMBSTONES, Comparison, Difference, Rebuilt
-from sync.target.tables import Column, Table
+from sync.target.tables import Column, Table, create_table
 
 SCHEMA = "rebuilt_test"
 COLUMNS = (
@@ -249,3 +249,61 @@ def test_sure_differences_are_listed_before_unverifiable_ones(
     found = copy.compare_partly("versionnumber", "sinkmodifiedon", DELETES, 7, 1)
 
     assert (found.missing, found.unverifiable, found.keys) == (1, 1, ("z",))
+
+
+LINES = Table(
+    SCHEMA,
+    "lines",
+    (
+        Column("text", "text", "text"),
+        Column("invoice", "invoice", "text"),
+        Column("number", "number", "bigint"),
+    ),
+)
+
+
+def put_line(
+    cursor: Cursor[Any], where: sql.Identifier, invoice: str, number: int, text: str
+) -> None:
+    statement = sql.SQL("INSERT INTO {} VALUES (%s, %s, %s)").format(where)
+    cursor.execute(statement, [text, invoice, number])
+
+
+def test_rows_are_told_apart_by_all_columns_of_their_key(cursor: Cursor[Any]) -> None:
+    key = ("number", "invoice")
+    copy = Rebuilt(cursor, LINES, LINES.columns, key, {"text", "invoice", "number"})
+    copy.create()
+    cursor.execute(create_table(LINES, key))
+    for invoice, number in (("same", 1), ("same", 2), ("other", 1), ("extra", 1)):
+        put_line(cursor, LINES.relation, invoice, number, "x")
+    for invoice, number in (("same", 1), ("same", 2), ("other", 2)):
+        put_line(cursor, copy.table.relation, invoice, number, "x")
+    put_line(cursor, copy.table.relation, "other", 1, "y")
+
+    found = copy.compare(9)
+
+    assert found == Comparison(1, 1, 1, 0, ("1, extra", "1, other", "2, other"))
+    assert copy.apply(DELETES, 7) == Difference(1, 1, 1)
+    cursor.execute(f"SELECT invoice, number, text FROM {SCHEMA}.lines ORDER BY 1, 2")
+    assert cursor.fetchall() == [
+        ("other", 1, "y"),
+        ("other", 2, "x"),
+        ("same", 1, "x"),
+        ("same", 2, "x"),
+    ]
+
+
+def test_a_table_whose_columns_are_all_of_its_key_is_rebuilt(
+    cursor: Cursor[Any],
+) -> None:
+    pair = Table(SCHEMA, "lines", LINES.columns[1:])
+    key = ("invoice", "number")
+    cursor.execute(create_table(pair, key))
+    copy = Rebuilt(cursor, pair, pair.columns, key, {*key})
+    copy.create()
+    rows = sql.SQL("INSERT INTO {} VALUES ('a', 1), ('a', {})")
+    cursor.execute(rows.format(pair.relation, sql.Literal(2)))
+    cursor.execute(rows.format(copy.table.relation, sql.Literal(3)))
+
+    assert copy.compare(9) == Comparison(1, 1, 0, 0, ("a, 2", "a, 3"))
+    assert copy.apply(DELETES, 7) == Difference(1, 0, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -413,6 +414,57 @@ class TestKeyColumn:
         columns = columns_for(wanted, ())
 
         assert key_columns(wanted, columns) == (by_attribute(columns)["Id"],)
+
+
+LINE = Entity(
+    "line",
+    (
+        Attribute("Text", "string"),
+        Attribute("Number", "int64"),
+        Attribute("Id", "string"),
+        Attribute("number", "string"),
+        Attribute("versionnumber", "string"),
+        Attribute("IsDelete", "string"),
+    ),
+    key=("Number", "versionnumber"),
+)
+
+
+class TestDeclaredKeys:
+    def test_its_columns_are_the_key_and_not_id(self) -> None:
+        columns = columns_for(LINE, ())
+
+        assert key_columns(LINE, columns) == ("number", "versionnumber")
+
+    def test_a_key_whose_column_has_another_name_is_found(self) -> None:
+        wanted = replace(LINE, key=("number", "Id"))
+        columns = columns_for(wanted, ())
+        names = by_attribute(columns)
+
+        assert names["number"] != "number"
+        assert key_columns(wanted, columns) == (names["number"], "id")
+
+    def test_the_names_of_synapse_link_mean_nothing_beside_it(self) -> None:
+        found = {c.attribute: c.type for c in columns_for(LINE, ())}
+
+        assert found["versionnumber"] == found["IsDelete"] == "text"
+        undeclared = refusal(replace(LINE, key=()))
+        assert undeclared.code == "unsupported_entity"
+
+    def test_a_table_that_declares_none_and_has_no_id_is_refused(self) -> None:
+        wanted = Entity("line", (Attribute("a", "string"),), key=("a",))
+
+        assert columns_for(wanted, ())
+        assert refusal(replace(wanted, key=())).code == "unsupported_entity"
+
+    def test_the_table_has_a_primary_key_of_all_its_columns(self) -> None:
+        columns = columns_for(LINE, ())[:3]
+        statement = create_table(Table("sales", "line", columns), ["number", "id"])
+
+        assert snapshot(statement) == (
+            'CREATE TABLE "sales"."line" ("text" text, "number" bigint, "id" text, '
+            'PRIMARY KEY ("number", "id"))'
+        )
 
 
 def snapshot(statement: sql.Composed) -> str:
