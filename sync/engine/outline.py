@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sync.errors import TargetError
-from sync.model_json import DATA_TYPES, Entity, Model, type_key
+from sync.model_json import DATA_TYPES, Dialect, Entity, Model, type_key
 from sync.target.tables import IS_DELETE, VERSION, choose_name, columns_for
 from sync.target.types import sql_type
 
@@ -69,7 +69,11 @@ def outline(model: Model, *, feed: bool = False) -> list[TableOutline]:
     for entity in sorted(model.entities, key=lambda entity: entity.name):
         name = choose_name(entity.name, taken)
         taken.add(name)
-        tables.append(_table(entity, name, folded[entity.name.lower()], feed=feed))
+        found = _table(entity, name, folded[entity.name.lower()], feed=feed)
+        if model.dialect is not Dialect.CDM and not entity.key:
+            problem = f"{entity.name} has no attribute that is declared its key"
+            found = replace(found, key="", problem=problem)
+        tables.append(found)
     return tables
 
 

@@ -43,6 +43,12 @@ def plan_ddl(table: SyncTable, entity: Entity) -> list[sql.Composed]:
     """
     cursor = raw_cursor()
     target = _adopted(table, entity)
+    if table.config.is_feed and not entity.key:
+        raise TargetError(
+            "unsupported_entity",
+            f"{entity.name} has no attribute that is declared its key",
+            where=entity.name,
+        )
     if target.columns and entity.key != tuple(table.key):
         _refuse_key(table, entity)
     columns = tables.columns_for(entity, target.columns, target.relation)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sync.errors import SourceError
-from sync.model_json import MAX_BYTES, Entity, Model, parse_model
+from sync.model_json import MAX_BYTES, Dialect, Entity, Model, parse_model
 from sync.sources.base import (
     WHOLE,
     Discovery,
@@ -168,7 +168,7 @@ class ChangeFeed:
                 where=f"{partition}, {table}",
                 remedy="Describe the table in model.json, then retry.",
             )
-        return _keyed(entity)
+        return _keyed(entity, model.dialect)
 
     def files(
         self, partition: str, table: str, stretch: Stretch = WHOLE
@@ -383,12 +383,15 @@ class _Look:
 
 
 def _all_keyed(model: Model) -> tuple[Entity, ...]:
-    return tuple(map(_keyed, model.entities))
+    return tuple(_keyed(entity, model.dialect) for entity in model.entities)
 
 
-def _keyed(entity: Entity) -> Entity:
-    """Return the entity with its key declared; in the first dialect it is ``Id``."""
-    if entity.key:
+def _keyed(entity: Entity, dialect: Dialect) -> Entity:
+    """Return the entity with its key declared; in the first dialect it is ``Id``.
+
+    In the others a column of that name that nobody declared to be the key is none.
+    """
+    if entity.key or dialect is not Dialect.CDM:
         return entity
     key = (entity.attributes[position].name for position in entity.key_positions)
     return replace(entity, key=tuple(key))

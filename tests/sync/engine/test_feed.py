@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -15,11 +16,13 @@ from django.conf import settings
 
 from sync.engine import guards, load
 from sync.engine.load import sync_table
+from sync.engine.outline import outline
 from sync.engine.overview import Scope, look
 from sync.engine.quarantine import reprocess
 from sync.engine.reconcile import reconcile_table
 from sync.engine.refresh import refresh_table
 from sync.errors import SourceError
+from sync.model_json import parse_model
 from sync.models import Event, QuarantinedRow
 from sync.sources import change_feed, log_files
 from sync.target.rebuilt import Comparison, Difference
@@ -875,3 +878,20 @@ def test_the_rows_of_a_minute_are_those_that_were_applied_in_it(feed: Feed) -> N
 def rates(feed: Feed) -> tuple[int, ...]:
     [seen] = look(Scope(sync=feed.config.pk, rates=True)).syncs
     return seen.rates
+
+
+def test_a_table_whose_key_nobody_declared_is_refused_whatever_it_has(
+    feed: Feed,
+) -> None:
+    attributes = [{"logicalName": name, "type": "string"} for name in ("id", "name")]
+    model = {"entities": [{"logicalName": "stray", "attributes": attributes}]}
+    (feed.root / "model.json").write_text(json.dumps(model))
+    feed.insert("stray", id="1", name="Anna")
+    feed.insert("stray", id="1", name="Bert")
+    results = feed.sync()
+    error = results["stray"].error
+    assert error is not None
+    assert error.code == "unsupported_entity"
+    [table] = outline(parse_model(json.dumps(model).encode()), feed=True)
+    assert "no attribute that is declared its key" in table.problem
+    assert table.key == ""
