@@ -153,8 +153,11 @@ def summary(table: SyncTable, result: LoadResult) -> str:
     if result.error is not None:
         return f"{name}: {result.status}: {printable(str(result.error))}"
     rows = result.rows
-    return (
+    line = (
         f"{name}: {result.status}, {plural(result.partitions, table.config.unit)}, "
         f"{rows.inserted} inserted, {rows.updated} updated, {rows.deleted} deleted, "
         f"{rows.unchanged} unchanged"
     )
+    if table.config.is_feed and rows.missing:
+        line += f", {plural(rows.missing, 'change')} of missing keys among them"
+    return f"{line}, {rows.rejected} set aside" if rows.rejected else line

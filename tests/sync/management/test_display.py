@@ -5,9 +5,11 @@ from unittest import mock
 
 import pytest
 
+from sync.engine.load import LoadResult
 from sync.management import display
-from sync.management.display import Bars, Display, Lines, printable
-from sync.models import SyncTable
+from sync.management.display import Bars, Display, Lines, printable, summary
+from sync.models import SourceKind, SyncConfig, SyncTable
+from sync.target.winners import RowCounts
 
 
 def table(number: int = 1) -> SyncTable:
@@ -78,3 +80,14 @@ def test_the_site_has_a_wsgi_application() -> None:
     from dvsync_site.wsgi import application
 
     assert callable(application)
+
+
+def test_what_was_set_aside_or_told_of_missing_rows_is_said() -> None:
+    config = SyncConfig(schema_name="util", kind=SourceKind.CHANGE_FEED)
+    contact = SyncTable(config=config, entity="contact", target_name="contact")
+    rows = RowCounts(inserted=1, unchanged=2, missing=1, rejected=3)
+    line = summary(contact, LoadResult("success", 1, rows))
+    assert line == (
+        "util.contact: success, 1 log file, 1 inserted, 0 updated, 0 deleted, "
+        "2 unchanged, 1 change of missing keys among them, 3 set aside"
+    )
