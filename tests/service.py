@@ -116,10 +116,12 @@ class QCluster:
         [child] = psutil.Process(self.main.pid).children()
         return child
 
-    def busy(self) -> psutil.Process | None:
-        """Return a worker in the middle of a task."""
+    def busy(self, table: SyncTable) -> psutil.Process | None:
+        """Return the worker in the middle of a task about a table."""
         row = Worker.objects.filter(
-            cluster__pid=self.main.pid, queue_row__isnull=False
+            cluster__pid=self.main.pid,
+            queue_row__isnull=False,
+            doing__endswith=table.label,
         ).first()
         return psutil.Process(row.pid) if row else None
 

@@ -111,7 +111,7 @@ def test_a_killed_busy_worker_costs_one_attempt(
     _, loads = service.both()
     changed(export, "account", "contact")
     sessions = eventually(lambda: under_way(account), service.logs)
-    worker = loads.busy()
+    worker = loads.busy(account)
     assert worker is not None
     worker.kill()
     eventually(

@@ -76,7 +76,7 @@ def test_a_refresh_that_is_refused_says_why(export: Export, spoilt: SyncTable) -
     event = Event.objects.get(kind="refresh_failed")
     assert event.level == "error"
     assert "which is gone" in event.message
-    assert "Bring the folder back" in event.message
+    assert "Bring back what is gone" in event.message
 
 
 def test_a_paused_table_is_not_refreshed(spoilt: SyncTable) -> None:
@@ -226,7 +226,7 @@ def test_a_killed_refresh_is_done_by_another_worker_and_no_load_comes_between(
         [(queued,)] = run_sql("SELECT count(*) FROM django_q_ormq WHERE key = 'sync'")
         assert queued == 1
     assert not deeds.refresh(spoilt, "bob").done
-    worker = service.clusters[1].busy()
+    worker = service.clusters[1].busy(spoilt)
     assert worker is not None
     worker.kill()
     eventually(lambda: not under_way(spoilt), "PostgreSQL goes on without a client")

@@ -244,7 +244,7 @@ def test_every_table_is_in_its_group_what_needs_a_person_first(
     told = rows(text_of(viewer, f"/syncs/{export.config.pk}/schema/"))
     for part, row in zip(
         (
-            ("brand_new", "waits for a yes", "no table yet", "8 in the export"),
+            ("brand_new", "waits for a yes", "no table yet", "8 in the source"),
             ("contact", "needs a decision", "amount is boolean now"),
             ("lead", "needs a decision", "copied anew"),
             ("account", "replicated", ">8<"),
