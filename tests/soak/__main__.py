@@ -110,6 +110,7 @@ class Soak:
         self._samples: list[dict[str, float]] = []
         self._seconds = minutes * 60
         self._export = _make_export(data / "exports" / "demo")
+        self._feed = data / "exports" / "demo_feed"
         # libpq does not understand the address that Django takes.
         self._conninfo = make_conninfo(
             host=str(embedded.socket_dir(data)), user="dvsync", dbname="dvsync"
@@ -188,9 +189,11 @@ class Soak:
             self._watch.end()
             self._notes += proof.history()
             self.problems += proof.differences()
+            self.problems += proof.feed_differences(self._feed)
             self._notes.append(f"{proof.rows()} rows were compared")
-            if code := self._manage("reconcile", "demo"):
-                self.problems.append(f"reconcile ended with {code}")
+            for sync in ("demo", "demo_feed"):
+                if code := self._manage("reconcile", sync):
+                    self.problems.append(f"reconcile {sync} ended with {code}")
 
     def _converges(self, proof: Proof) -> bool:
         self._up.keep()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from typing import LiteralString
+from datetime import date
+from pathlib import Path
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
 
 from dvsync_site.sample_export import SampleExport
+from tests.feed_oracle import Schema, replay, whole_lines
 from tests.soak.watch import Connection, connect, count
 
 # Each finds something that must not be there once no more trouble is made.
@@ -96,7 +100,8 @@ class Proof:
         with connect(self._conninfo) as connection:
             tables = connection.execute(
                 "SELECT entity, schema_name, target_name, columns FROM sync_synctable "
-                "JOIN sync_syncconfig AS c ON c.id = config_id ORDER BY entity"
+                "JOIN sync_syncconfig AS c ON c.id = config_id "
+                "WHERE c.kind = 'synapse-link' ORDER BY entity"
             ).fetchall()
             if [entity for entity, *_ in tables] != self._export.tables:
                 yield "there are other tables than in the export"
@@ -107,6 +112,40 @@ class Proof:
                 if other := _differences(connection, self._export, entity, table):
                     yield f"{other} rows of {entity} differ"
 
+    def feed_differences(self, directory: Path) -> Iterator[str]:
+        """Compare what is applied of the change feed with its lines, one by one."""
+        document = json.loads((directory / "model.json").read_text())
+        schemas = {e["logicalName"]: _schema(e) for e in document["entities"]}
+        logs = sorted(directory.glob("*.log"))
+        with connect(self._conninfo) as connection, connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            offsets = connection.execute(
+                "SELECT partition, table_name, applied_offset FROM data_sync_progress "
+                "JOIN sync_syncconfig AS c ON c.id = config_id "
+                "WHERE c.kind = 'change-feed'"
+            )
+            applied = {(file, table): end for file, table, end in offsets}
+            for table, schema in schemas.items():
+                lines = [
+                    line
+                    for log in logs
+                    for line in whole_lines(log.read_bytes(), schemas)
+                    if line.table == table
+                    and line.end <= applied.get((log.name, table), 0)
+                ]
+                expected = replay(lines, schema).rows
+                names = sql.SQL(", ").join(map(sql.Identifier, schema.columns))
+                query = sql.SQL("SELECT {} FROM {}").format(
+                    names, sql.Identifier("demo_feed", table)
+                )
+                rows = [
+                    dict(zip(schema.columns, map(_told, row), strict=True))
+                    for row in connection.execute(query)
+                ]
+                found = {tuple(row[name] for name in schema.key): row for row in rows}
+                if not lines or found != expected:
+                    yield f"{table} of the feed is not what its {len(lines)} lines say"
+
     def rows(self) -> int:
         """Return how many rows there are in all tables."""
         with connect(self._conninfo) as connection:
@@ -115,6 +154,19 @@ class Proof:
                 "JOIN sync_syncconfig AS c ON c.id = config_id"
             ).fetchall()
             return sum(count(connection, schema, name) for schema, name in tables)
+
+
+def _told(value: object) -> object:
+    """Return a value as the oracle has it: a date as it is written."""
+    return value.isoformat() if type(value) is date else value
+
+
+def _schema(entity: dict[str, Any]) -> Schema:
+    attributes = entity["attributes"]
+    return Schema(
+        {a["logicalName"]: a["type"] for a in attributes},
+        tuple(a["logicalName"] for a in attributes if a.get("isPrimaryKey")),
+    )
 
 
 def _places(export: SampleExport) -> Iterator[tuple[str, str]]:
