@@ -32,6 +32,7 @@ def prepare_connection(connection: BaseDatabaseWrapper, **_: object) -> None:
             "SELECT set_config(s.name, s.value, false) FROM (VALUES "
             "('datestyle', 'iso, mdy'), ('array_nulls', 'on'), "
             "('statement_timeout', '0'), ('transaction_timeout', '0'), "
+            "('lock_timeout', '0'), ('idle_session_timeout', '0'), "
             "('idle_in_transaction_session_timeout', '0'), "
             "('default_transaction_isolation', 'read committed'), "
             "('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), "

@@ -25,7 +25,11 @@ def data_dir(tmp_path: Path, transactional_db: None) -> Iterator[Path]:
 
 def show() -> str:
     out = io.StringIO()
-    call_command("demo", stdout=out, stderr=io.StringIO())
+    errors = io.StringIO()
+    try:
+        call_command("demo", stdout=out, stderr=errors)
+    except SystemExit:
+        pytest.fail(out.getvalue() + errors.getvalue())
     return out.getvalue()
 
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,8 +16,10 @@ from django.utils import timezone
 
 from sync.engine.configs import edit_config
 from sync.engine.discovery import look_once, poll_once
+from sync.engine.locks import Namespace
 from sync.errors import SourceError, TargetError
 from sync.models import DataSyncProgress, Event, SyncPartition, SyncTable
+from tests import snapshot
 from tests.sync.conftest import Export, run_sql
 
 
@@ -356,16 +360,54 @@ def test_a_name_that_is_no_text_harms_its_own_table_only(
 def test_defaults_of_the_role_do_not_matter(export: Export, setting: str) -> None:
     export.upsert("account", 1, name="a\\b", createdon="2026-05-25T16:21:09Z")
     export.close_folder()
-    run_sql(f"ALTER ROLE CURRENT_USER SET {setting}")
-    connection.close()
-    try:
+    with role_default(setting):
         assert export.sync()["account"].status == "success"
         [(name, createdon)] = export.rows("account", "name", "createdon")
-    finally:
-        run_sql("ALTER ROLE CURRENT_USER RESET ALL")
-        connection.close()
     assert name == "a\\b"
     assert createdon == datetime(2026, 5, 25, 16, 21, 9, tzinfo=UTC)
+
+
+@pytest.mark.fault(
+    "F19",
+    injected="a lock time-out of 1 ms, and another session with dvsync's own lock",
+    outcome="the lock is waited for",
+)
+def test_a_lock_of_dvsync_is_waited_for_whatever_the_role_says(export: Export) -> None:
+    export.upsert("account", 1, name="a")
+    export.close_folder()
+    with role_default("lock_timeout = '1ms'"), snapshot.connect() as other:
+        other.autocommit = False
+        lock = "SELECT pg_advisory_xact_lock(%s, %s)"
+        other.execute(lock, [Namespace.CONFIG, export.config.pk])
+        release = threading.Timer(0.5, other.rollback)
+        release.start()
+        try:
+            results = export.sync()
+        finally:
+            release.join()
+    assert results["account"].status == "success"
+
+
+@pytest.mark.parametrize("name", ["idle_session_timeout", "lock_timeout"])
+def test_no_default_of_the_role_ends_what_takes_its_time(
+    transactional_db: None, name: str
+) -> None:
+    with role_default(f"{name} = '1min'"):
+        assert run_sql(f"SHOW {name}") == [("0",)]
+
+
+@contextmanager
+def role_default(setting: str) -> Iterator[None]:
+    """Give the tests' role a default, in this test's database alone."""
+    [(name,)] = run_sql("SELECT current_database()")
+    role = f'ALTER ROLE CURRENT_USER IN DATABASE "{name}"'
+    run_sql(f"{role} SET {setting}")
+    connection.close()
+    try:
+        yield
+    finally:
+        run_sql(f"{role} RESET ALL")
+        connection.close()
 
 
 def test_an_entity_named_by_digits_has_its_sizes_watched(export: Export) -> None:
