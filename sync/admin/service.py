@@ -31,6 +31,7 @@ class IncidentAdmin(ReadOnlyAdmin):
         text("code"),
         text("message"),
         "muted",
+        text("acknowledged_by"),
     )
     list_filter = (
         ("closed_at", admin.EmptyFieldListFilter),

@@ -18,9 +18,8 @@ from sync.models import Incident, SyncConfig, SyncTable, clean
 
 __all__ = ["Alarm", "deliver", "review"]
 
-# The kinds in the order of their weight.
-WEIGHTS = {kind: number for number, kind in enumerate(Incident.Kind.values)}
 TEXTS = ("kind", "code", "message", "where", "remedy")
+CHANGEABLE = (*TEXTS, "acknowledged_at", "acknowledged_by")
 
 Place = tuple[int, str]
 
@@ -44,6 +43,11 @@ class Alarm:
     def place(self) -> Place:
         """Return what it is the alarm of."""
         return self.config_id, self.table_name
+
+    @property
+    def weight(self) -> int:
+        """How grave it is: more is graver."""
+        return Incident.Kind(self.kind).weight
 
 
 def review(alarms: Iterable[Alarm]) -> None:
@@ -75,7 +79,7 @@ def review(alarms: Iterable[Alarm]) -> None:
         )
         Incident.objects.bulk_update(
             [i for place, i in known.items() if _changes(i, present.get(place))],
-            TEXTS,
+            CHANGEABLE,
             batch_size=500,
         )
         _close([i for place, i in known.items() if place not in present], now)
@@ -85,7 +89,7 @@ def _gravest(alarms: Iterable[Alarm]) -> dict[Place, Alarm]:
     found: dict[Place, Alarm] = {}
     for alarm in alarms:
         other = found.get(alarm.place)
-        if other is None or WEIGHTS[alarm.kind] > WEIGHTS[other.kind]:
+        if other is None or alarm.weight > other.weight:
             found[alarm.place] = alarm
     return found
 
@@ -95,9 +99,14 @@ def _texts(alarm: Alarm) -> dict[str, str]:
 
 
 def _changes(incident: Incident, alarm: Alarm | None) -> bool:
-    """Let the incident be as its alarm is now; say whether that changes it."""
+    """Let the incident be as its alarm is now; say whether that changes it.
+
+    Graver than it was, or of another cause, it is nothing that somebody has seen.
+    """
     if alarm is None:
         return False
+    if alarm.weight > incident.weight or alarm.code != incident.code:
+        incident.forget_acknowledgement()
     changed = False
     for name, text in _texts(alarm).items():
         changed = changed or getattr(incident, name) != text

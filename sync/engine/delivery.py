@@ -94,19 +94,17 @@ def _due(receiver: Receiver, now: datetime) -> list[News]:
         .order_by("opened_at", "pk")
         if (event := _event(incident, told.get(incident.pk), now))
     ]
-    return sorted(news, key=lambda item: -_weight(item.incident.kind))
+    return sorted(news, key=lambda item: -item.incident.weight)
 
 
 def _event(incident: Incident, told: Notice | None, now: datetime) -> str:
     if incident.closed_at is not None:
         return RECOVERED
-    if told is None or _weight(incident.kind) > _weight(told.kind):
+    if told is None or incident.weight > Incident.Kind(told.kind).weight:
         return OPENED
+    if incident.acknowledged_at:
+        return ""
     return REMINDER if now - told.sent_at >= REMIND_AFTER else ""
-
-
-def _weight(kind: str) -> int:
-    return Incident.Kind.values.index(kind)
 
 
 class _Errand(threading.Thread):

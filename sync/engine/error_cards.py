@@ -127,7 +127,7 @@ def card_of_table(status: TableStatus) -> ErrorCard | None:
     if not verdict.state.needs_attention:
         return None
     if verdict.error is None:
-        return _card_without_error(verdict, table)
+        return card_without_error(verdict, table)
     row = _row_behind(status)
     return card_of_error(
         verdict.error,
@@ -211,7 +211,8 @@ def _row_behind(status: TableStatus) -> Unapplied | None:
     return next((r for r in rows if r and r.error == status.verdict.error), None)
 
 
-def _card_without_error(verdict: Verdict, table: SyncTable) -> ErrorCard:
+def card_without_error(verdict: Verdict, table: SyncTable) -> ErrorCard:
+    """Return trouble in words that no error is behind: something waits for a word."""
     title, kept, remedy, names = _words(verdict, table)
     return ErrorCard(
         state=verdict.state,

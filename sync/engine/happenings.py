@@ -33,6 +33,7 @@ _TITLES = {
         "paused": "Paused",
         "resumed": "Resumed",
         "retried": "Retried",
+        "acknowledged": "Alert acknowledged",
         "sync_asked": "Sync now",
         "refresh_asked": "Refresh asked for",
         "refresh_begun": "Refresh begun",

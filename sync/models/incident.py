@@ -22,7 +22,8 @@ class Incident(models.Model):
 
     ``table_name`` is empty for the sync itself. A table has one open incident at the
     most, whatever becomes of its kind. A ``muted`` one ended because nobody wants to
-    hear of it any more: its table was paused, or is not replicated.
+    hear of it any more: its table was paused, or is not replicated. Of an acknowledged
+    one no reminders are sent.
     """
 
     class Kind(models.TextChoices):
@@ -31,6 +32,11 @@ class Incident(models.Model):
         LATE = "late"
         FAILING = "failing"
         ACTION_REQUIRED = "action_required"
+
+        @property
+        def weight(self) -> int:
+            """How grave it is: more is graver."""
+            return list(type(self)).index(self)
 
     config = models.ForeignKey(
         SyncConfig, on_delete=models.CASCADE, related_name="incidents"
@@ -44,6 +50,8 @@ class Incident(models.Model):
     opened_at = models.DateTimeField(default=timezone.now)
     closed_at = models.DateTimeField(null=True, blank=True)
     muted = models.BooleanField(default=False)
+    acknowledged_at = models.DateTimeField(null=True, blank=True)
+    acknowledged_by = models.TextField(blank=True, db_default="")
 
     class Meta:
         ordering: ClassVar = ["-opened_at", "-pk"]
@@ -64,6 +72,19 @@ class Incident(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.table_name}".strip()
+
+    @property
+    def weight(self) -> int:
+        """How grave it is: more is graver."""
+        return self.Kind(self.kind).weight
+
+    def acknowledge(self, by: str, now: datetime) -> None:
+        """Note who has seen it; to be saved by the caller."""
+        self.acknowledged_at, self.acknowledged_by = now, clean(by)
+
+    def forget_acknowledgement(self) -> None:
+        """Let it be as if nobody had seen it; to be saved by the caller."""
+        self.acknowledged_at, self.acknowledged_by = None, ""
 
 
 class Receiver(models.Model):

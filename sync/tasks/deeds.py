@@ -6,7 +6,7 @@ harm: the second time says that there was nothing to do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -130,6 +130,20 @@ def retry(table: SyncTable, by: str, only: str | None = None) -> Said:
         return Said(False, f"{name} has nothing to retry.{why}")
     queue.enqueue_look(table.config)
     return Said(True, f"{name} is tried again.", _without_service(queue.POLLS))
+
+
+def retry_all(tables: Sequence[SyncTable], by: str) -> Said:
+    """Let tables be tried again, each as ``retry`` does; say what came of it."""
+    said = [retry(table, by) for table in tables]
+    tried = [table for table, one in zip(tables, said, strict=True) if one.done]
+    refused = [one.text for one in said if not one.done]
+    words = [f"Tried again: {_names(tried)}."] if tried else []
+    words += refused[:NAMES_SHOWN]
+    if more := len(refused) - len(refused[:NAMES_SHOWN]):
+        words.append(f"{more:,} more have nothing to retry now.")
+    notes = [one.note for one in said if one.done]
+    text = " ".join(words) or "Nothing is left to retry."
+    return Said(bool(tried), text, notes[0] if notes else "")
 
 
 def pause(table: SyncTable, by: str, only: str | None = None) -> Said:
@@ -292,7 +306,7 @@ def _loads_of(config: SyncConfig) -> str:
     return f" Being loaded already: {_names(tables)}."
 
 
-def _names(tables: list[SyncTable]) -> str:
+def _names(tables: Sequence[SyncTable]) -> str:
     shown = ", ".join(printable(table.entity) for table in tables[:NAMES_SHOWN])
     more = len(tables) - NAMES_SHOWN
     return f"{shown} and {more:,} more" if more > 0 else shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from django.contrib import admin
@@ -10,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from sync.engine import inbox
 from sync.printable import printable
 
 
@@ -28,6 +30,8 @@ def page(
         "title": printable(title),
         "is_nav_sidebar_enabled": False,
         "has_permission": True,
+        # Counted when the menu is drawn, and once.
+        "open_errors": cache(inbox.count_unseen),
     }
     return render(request, template, {**frame, **(context or {})}, status=status)
 

@@ -65,6 +65,8 @@ def show(
     number = STEPS.index(step)
     title = TITLES[step]
     frame = {
+        # A step is about something that does not run yet.
+        "open_errors": None,
         "draft": draft,
         "step": step,
         "step_title": title,

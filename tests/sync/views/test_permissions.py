@@ -72,6 +72,8 @@ PAGES = {
     "tables/<int:pk>/": Line(VIEWER, NEVER),
     "tables/<int:pk>/live/": Line(VIEWER, NEVER),
     "tables/<int:pk>/do/<slug:deed>/": Line(NEVER, OPERATOR),
+    "errors/": Line(VIEWER, NEVER),
+    "errors/do/": Line(NEVER, OPERATOR),
     "errors/<slug:code>/": Line(VIEWER, NEVER),
     "quarantine/": Line(VIEWER, NEVER),
     "quarantine/decide/": Line(NEVER, OPERATOR),

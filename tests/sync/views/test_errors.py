@@ -1,0 +1,171 @@
+"""The page of errors: one panel for each cause, its buttons, and what they did."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.contrib.messages import get_messages
+from django.test import Client
+from django.urls import reverse
+
+from sync.engine.alarms import look_after_alerts
+from sync.engine.alerts import Alarm, review
+from sync.models import DataSyncProgress, Incident, SyncConfig, SyncTable
+from sync.views import errors
+from tests.people import signed_in
+from tests.sync.conftest import Export
+
+pytestmark = pytest.mark.django_db(transaction=True)
+WILD = "<script>alert(1)</script>\u202e{{ 7 }}"
+
+
+@pytest.fixture
+def parked(export: Export) -> Export:
+    """Return an export of which two tables are parked for a bad row each."""
+    for table in ("account", "contact"):
+        export.upsert(table, 1, name="good")
+        export.raw(table, "2026.csv", b'"no guid","1/1/2026 1:00:00 AM"\n')
+    export.close_folder()
+    for _ in range(3):
+        export.poll()
+        export.config.tables.update(state="active")
+        DataSyncProgress.objects.update(next_attempt_at=None)
+        export.sync()
+    look_after_alerts()
+    return export
+
+
+def get(client: Client) -> str:
+    page = client.get(reverse("errors"))
+    assert page.status_code == 200
+    text: str = page.content.decode()
+    return text
+
+
+def post(client: Client, **fields: object) -> str:
+    answer = client.post(reverse("errors-do"), fields)
+    assert answer.status_code == 302
+    *_, message = get_messages(answer.wsgi_request)
+    return str(message)
+
+
+def frozen(page: str) -> str:
+    numbers: list[str] = re.findall(r'name="incidents" value="([\d,]+)"', page)
+    assert len(numbers) == 1
+    return numbers[0]
+
+
+def test_one_cause_of_two_tables_is_one_panel(parked: Export) -> None:
+    page = get(signed_in("operator"))
+    assert page.count("cause-1") == 2
+    assert "cause-2" not in page
+    assert "2 times" in page
+    for table in parked.config.tables.all():
+        assert reverse("table", args=[table.pk]) in page
+    assert 'Errors <span class="count">2</span>' in page
+
+
+def test_the_page_is_reached_from_every_page_of_ours(parked: Export) -> None:
+    page = signed_in("viewer").get(reverse("overview")).content.decode()
+    assert f'<a href="{reverse("errors")}">Errors <span class="count">2</span></a>' in (
+        page
+    )
+
+
+def test_they_are_retried_together_and_only_those_listed(parked: Export) -> None:
+    client = signed_in("operator")
+    numbers = frozen(get(client))
+    assert post(client, incidents=numbers, deed="retry").startswith(
+        "Tried again: account, contact."
+    )
+    states = set(parked.config.tables.values_list("state", flat=True))
+    assert states == {SyncTable.State.ACTIVE}
+    assert "has nothing to retry" in post(client, incidents=numbers, deed="retry")
+
+
+def test_acknowledging_says_so_and_offers_it_no_more(parked: Export) -> None:
+    client = signed_in("operator")
+    numbers = frozen(get(client))
+    said = post(client, incidents=numbers, deed="acknowledge")
+    assert said.startswith("2 errors acknowledged: no reminder")
+    page = get(client)
+    assert 'value="acknowledge"' not in page
+    assert "acknowledged" in page
+    assert "by <bdi>operator</bdi>" in page
+    assert 'class="count"' not in page
+    said = post(client, incidents=numbers, deed="acknowledge")
+    assert said == "They have ended, or somebody has acknowledged them."
+
+
+def test_an_error_that_ended_meanwhile_is_left_alone(parked: Export) -> None:
+    client = signed_in("operator")
+    numbers = frozen(get(client))
+    review([])
+    assert post(client, incidents=numbers, deed="retry") == "Nothing is left to retry."
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"incidents": "1"},
+        {"incidents": "1", "deed": "delete"},
+        {"incidents": "1,x", "deed": "retry"},
+        {"incidents": "1,,2", "deed": "retry"},
+        {"incidents": "-1", "deed": "acknowledge"},
+        {"incidents": "9" * 30, "deed": "acknowledge"},
+        {"incidents": "٣", "deed": "acknowledge"},
+        {"incidents": ",".join(["1"] * (errors.MOST + 1)), "deed": "acknowledge"},
+    ],
+)
+def test_nonsense_does_nothing(parked: Export, fields: dict[str, str]) -> None:
+    said = post(signed_in("operator"), **fields)
+    assert said == "Nothing was asked for: press one of the buttons."
+    assert not Incident.objects.exclude(acknowledged_at=None)
+
+
+def test_a_viewer_sees_it_without_buttons_and_may_press_none(parked: Export) -> None:
+    client = signed_in("viewer")
+    page = get(client)
+    assert "cause-1" in page
+    assert reverse("errors-do") not in page
+    answer = client.post(reverse("errors-do"), {"incidents": "1", "deed": "retry"})
+    assert answer.status_code == 403
+
+
+def test_without_errors_it_says_so(transactional_db: None) -> None:
+    assert "Nothing is wrong" in get(signed_in("viewer"))
+
+
+def test_what_ended_is_listed(parked: Export) -> None:
+    review([])
+    page = get(signed_in("viewer"))
+    assert "Nothing is wrong" in page
+    assert "Ended in the last 7 days" in page
+    assert page.count("<bdi>contact</bdi>") == 1
+
+
+def test_many_tables_of_one_cause_fold(transactional_db: None) -> None:
+    config = SyncConfig.objects.create(name="s", location="/x", schema_name="s")
+    names = [f"t{number}" for number in range(errors.FIRST + 3)]
+    for name in names:
+        SyncTable.objects.create(config=config, entity=name, target_name=name)
+    review(Alarm(config.pk, name, "failing", "disk_full", "full") for name in names)
+    page = get(signed_in("viewer"))
+    assert "<summary>3 more</summary>" in page
+    assert all(f"<bdi>{name}</bdi>" in page for name in names)
+
+
+def test_texts_of_strangers_are_shown_as_text(transactional_db: None) -> None:
+    config = SyncConfig.objects.create(name=WILD, location="/x", schema_name="s")
+    SyncTable.objects.create(config=config, entity=WILD, target_name="t")
+    where = f"f/{WILD}/x.csv, line 1, column {WILD}"
+    texts = ("action_required", "bad_row", WILD, where, WILD)
+    review([Alarm(config.pk, WILD, *texts), Alarm(config.pk, "", *texts)])
+    page = get(signed_in("operator"))
+    review([])
+    for text in (page, get(signed_in("operator"))):
+        assert "<script>alert" not in text
+        assert "\u202e" not in text
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;\\u202e{{ 7 }}" in text
