@@ -78,6 +78,12 @@ class Place:
             return cls(partition=partition, text="" if where == partition else where)
         return cls("", found["file"], found["line"], found["column"] or "")
 
+    def __str__(self) -> str:
+        line = f"line {self.line}" if self.line else ""
+        column = f"column {self.column}" if self.column else ""
+        parts = (self.partition, self.file, line, column, self.text)
+        return ", ".join(part for part in parts if part)
+
     @property
     def known(self) -> bool:
         """Whether there is anything to tell."""

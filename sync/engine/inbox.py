@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,9 +10,16 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from sync.engine.error_cards import ErrorCard, card_of_error, card_without_error
-from sync.engine.states import State, Trouble, Verdict
-from sync.models import Event, Incident, SyncTable
+from sync.engine.error_cards import (
+    ErrorCard,
+    card_of_error,
+    card_of_sync,
+    card_of_table,
+    card_without_error,
+)
+from sync.engine.overview import Overview
+from sync.engine.states import WORST_FIRST, State, Trouble, Verdict
+from sync.models import Event, Incident, SyncConfig, SyncTable
 
 # What ended is shown for so long, and so much of it.
 ENDED_FOR = timedelta(days=7)
@@ -28,88 +35,137 @@ _STATES = {
 
 @dataclass(frozen=True)
 class Item:
-    """An incident, and its table; None for the sync itself, or one that is gone."""
+    """Trouble of a table; of the sync itself, or of a table that is gone, without one.
 
-    incident: Incident
+    ``incident`` is None before the poll has made one of it. What is ``over`` is not
+    wrong now, but its incident lasts until the table was loaded.
+    """
+
+    card: ErrorCard
+    config: SyncConfig
     table: SyncTable | None
-
-    @property
-    def lasted(self) -> timedelta | None:
-        """How long it lasted; None while it lasts."""
-        closed_at = self.incident.closed_at
-        return closed_at - self.incident.opened_at if closed_at else None
+    incident: Incident | None
+    over: bool = False
 
 
 @dataclass(frozen=True)
 class Group:
-    """Open incidents of one cause, the oldest first; ``card`` is that of the first.
+    """Trouble of one cause, the oldest first; ``card`` is that of the first.
 
-    One cause: of the same kind, with the same error, in a column of the same name.
+    One cause: the same state, the same error, in a column of the same name.
     """
 
-    card: ErrorCard
     items: Sequence[Item]
 
     @property
-    def first_at(self) -> datetime:
-        """When the first of it was noticed."""
-        return self.items[0].incident.opened_at
+    def card(self) -> ErrorCard:
+        """What is told of all of it."""
+        return self.items[0].card
 
     @property
-    def last_at(self) -> datetime:
-        """When the last of it was noticed."""
-        return self.items[-1].incident.opened_at
-
-    @property
-    def ids(self) -> str:
-        """The numbers of its incidents, as a form posts them."""
-        return ",".join(str(item.incident.pk) for item in self.items)
+    def incidents(self) -> list[Incident]:
+        """Its incidents, the oldest first."""
+        return [item.incident for item in self.items if item.incident]
 
     @property
     def syncs(self) -> int:
         """In how many syncs it is."""
-        return len({item.incident.config_id for item in self.items})
+        return len({item.config.pk for item in self.items})
+
+    @property
+    def unseen(self) -> list[Incident]:
+        """Its incidents that nobody has acknowledged."""
+        return [one for one in self.incidents if not one.acknowledged_at]
 
     @property
     def acknowledged(self) -> bool:
         """Whether somebody has seen all of it."""
-        return all(item.incident.acknowledged_at for item in self.items)
+        return all(i.incident and i.incident.acknowledged_at for i in self.items)
 
     @property
-    def retriable(self) -> bool:
-        """Whether trying again is part of the remedy, of a table at least."""
-        known = any(deed.name == "retry" for deed in self.card.deeds)
-        return known and any(item.table for item in self.items)
+    def retriable(self) -> list[SyncTable]:
+        """Its tables that may be tried again, where that is part of the remedy."""
+        return [
+            item.table
+            for item in self.items
+            if item.table and any(deed.name == "retry" for deed in item.card.deeds)
+        ]
 
 
-def groups() -> list[Group]:
-    """Return the open incidents by cause: the new before those that somebody saw.
+def groups(seen: Overview) -> list[Group]:
+    """Return what is wrong, by cause: the new before what somebody has acknowledged.
 
-    Then the gravest, then those of the most tables.
+    Then the gravest, then that of the most tables.
     """
     found: dict[tuple[str, ...], list[Item]] = {}
-    cards: dict[tuple[str, ...], ErrorCard] = {}
-    for item in _with_tables(_open()):
-        card = _card(item)
-        cause = (item.incident.kind, item.incident.code, card.title, card.place.column)
-        cards.setdefault(cause, card)
+    for item in sorted(_items(seen), key=_age):
+        card = item.card
+        cause = (card.state.value, card.code, card.title, card.place.column)
         found.setdefault(cause, []).append(item)
-    made = [Group(cards[cause], items) for cause, items in found.items()]
     return sorted(
-        made,
+        map(Group, found.values()),
         key=lambda group: (
             group.acknowledged,
-            -group.items[0].incident.weight,
+            WORST_FIRST.index(group.card.state),
             -len(group.items),
         ),
     )
 
 
-def ended() -> list[Item]:
-    """Return the incidents that ended in the last days, the latest first."""
+def _items(seen: Overview) -> Iterator[Item]:
+    rows = _open().select_related("config").defer("config__model_json")
+    known = {(row.config_id, row.table_name): row for row in rows}
+    for sync in seen.syncs:
+        incident = known.pop((sync.config.pk, ""), None)
+        if card := card_of_sync(sync):
+            yield Item(card, sync.config, None, incident)
+        elif incident:
+            yield _over(incident, None)
+        for status in sync.tables:
+            incident = known.pop((sync.config.pk, status.table.entity), None)
+            if card := card_of_table(status):
+                yield Item(card, sync.config, status.table, incident)
+            elif incident:
+                yield _over(incident, status.table)
+    for incident in known.values():
+        yield _over(incident, None)
+
+
+def _over(incident: Incident, table: SyncTable | None) -> Item:
+    """Tell an incident that lasts although nothing is wrong now, as it was told."""
+    state = _STATES[Incident.Kind(incident.kind)]
+    if table and not incident.code:
+        verdict = Verdict(state, incident.message, incident.remedy)
+        card = card_without_error(verdict, table)
+    else:
+        texts = (incident.code, incident.message, incident.where, incident.remedy)
+        card = card_of_error(Trouble(*texts), state=state, table=table)
+    return Item(card, incident.config, table, incident, over=True)
+
+
+def _age(item: Item) -> tuple[bool, datetime, str, str]:
+    incident = item.incident
+    began = incident.opened_at if incident else timezone.now()
+    entity = item.table.entity if item.table else ""
+    return incident is None, began, item.config.name, entity
+
+
+def ended() -> list[tuple[Incident, SyncTable | None]]:
+    """Return the incidents that ended in the last days with their tables.
+
+    The latest comes first.
+    """
     since = timezone.now() - ENDED_FOR
     rows = Incident.objects.filter(closed_at__gte=since).order_by("-closed_at", "-pk")
-    return _with_tables(rows[:ENDED_MOST])
+    rows = rows.select_related("config").defer("config__model_json")
+    incidents = list(rows[:ENDED_MOST])
+    tables = SyncTable.objects.filter(
+        config__in={incident.config_id for incident in incidents},
+        entity__in={incident.table_name for incident in incidents},
+    )
+    tables = tables.select_related("config").defer(*_LARGE)
+    known = {(table.config_id, table.entity): table for table in tables}
+    return [(row, known.get((row.config_id, row.table_name))) for row in incidents]
 
 
 def count_unseen() -> int:
@@ -123,11 +179,12 @@ def acknowledge(incidents: Iterable[int], *, by: str) -> list[Incident]:
     They are told of no more while they last as they are. One that gets graver, or has
     another cause, is news again.
     """
+    now = timezone.now()
     with transaction.atomic():
         unseen = _open().filter(acknowledged_at=None, pk__in=list(incidents))
         seen = list(unseen.select_related("config").select_for_update(of=("self",)))
         for incident in seen:
-            incident.acknowledge(by, timezone.now())
+            incident.acknowledge(by, now)
             Event.record(
                 incident.config,
                 "acknowledged",
@@ -140,34 +197,6 @@ def acknowledge(incidents: Iterable[int], *, by: str) -> list[Incident]:
     return seen
 
 
-def tables_of(incidents: Iterable[int]) -> list[SyncTable]:
-    """Return the tables of those incidents that are still open."""
-    rows = _open().filter(pk__in=list(incidents))
-    return [item.table for item in _with_tables(rows) if item.table]
-
-
 def _open() -> QuerySet[Incident]:
     oldest = Incident.objects.filter(closed_at=None)
     return oldest.order_by("opened_at", "config__name", "table_name")
-
-
-def _with_tables(rows: QuerySet[Incident]) -> list[Item]:
-    incidents = list(rows.select_related("config").defer("config__model_json"))
-    configs = {incident.config_id for incident in incidents}
-    names = {incident.table_name for incident in incidents} - {""}
-    tables = SyncTable.objects.filter(config__in=configs, entity__in=names)
-    tables = tables.select_related("config").defer(*_LARGE)
-    known = {(table.config_id, table.entity): table for table in tables}
-    return [
-        Item(incident, known.get((incident.config_id, incident.table_name)))
-        for incident in incidents
-    ]
-
-
-def _card(item: Item) -> ErrorCard:
-    incident, state = item.incident, _STATES[Incident.Kind(item.incident.kind)]
-    if not incident.code and item.table:
-        verdict = Verdict(state, incident.message, incident.remedy)
-        return card_without_error(verdict, item.table)
-    texts = (incident.code, incident.message, incident.where, incident.remedy)
-    return card_of_error(Trouble(*texts), state=state, table=item.table)

@@ -78,6 +78,11 @@ class Incident(models.Model):
         """How grave it is: more is graver."""
         return self.Kind(self.kind).weight
 
+    @property
+    def lasted(self) -> timedelta | None:
+        """How long it lasted; None while it lasts."""
+        return self.closed_at - self.opened_at if self.closed_at else None
+
     def acknowledge(self, by: str, now: datetime) -> None:
         """Note who has seen it; to be saved by the caller."""
         self.acknowledged_at, self.acknowledged_by = now, clean(by)

@@ -6,7 +6,7 @@ harm: the second time says that there was nothing to do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -132,16 +132,16 @@ def retry(table: SyncTable, by: str, only: str | None = None) -> Said:
     return Said(True, f"{name} is tried again.", _without_service(queue.POLLS))
 
 
-def retry_all(tables: Sequence[SyncTable], by: str) -> Said:
+def retry_all(tables: Iterable[SyncTable], by: str) -> Said:
     """Let tables be tried again, each as ``retry`` does; say what came of it."""
-    said = [retry(table, by) for table in tables]
-    tried = [table for table, one in zip(tables, said, strict=True) if one.done]
-    refused = [one.text for one in said if not one.done]
+    said = [(table, retry(table, by)) for table in tables]
+    tried = [table for table, one in said if one.done]
+    refused = [one.text for _, one in said if not one.done]
     words = [f"Tried again: {_names(tried)}."] if tried else []
     words += refused[:NAMES_SHOWN]
     if more := len(refused) - len(refused[:NAMES_SHOWN]):
         words.append(f"{more:,} more have nothing to retry now.")
-    notes = [one.note for one in said if one.done]
+    notes = [one.note for _, one in said if one.done]
     text = " ".join(words) or "Nothing is left to retry."
     return Said(bool(tried), text, notes[0] if notes else "")
 

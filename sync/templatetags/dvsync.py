@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
+from django.db.models import Model
 from django.utils import timezone
 
 from sync import printable
@@ -112,6 +113,12 @@ def _bars(numbers: Sequence[int], step: int) -> Iterator[str]:
 def seconds(value: float) -> timedelta:
     """Return seconds as a length of time."""
     return timedelta(seconds=value)
+
+
+@register.filter
+def numbers(things: Sequence[Model]) -> str:
+    """Return the numbers of things as a form posts them: 1,2,3."""
+    return ",".join(str(thing.pk) for thing in things)
 
 
 @register.filter

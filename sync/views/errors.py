@@ -9,9 +9,10 @@ from django.views.decorators.http import require_POST, require_safe
 
 from sync.engine import inbox
 from sync.engine.error_help import sections
-from sync.engine.service import service_status
+from sync.engine.overview import overview
 from sync.engine.words import plural
 from sync.errors import PROBLEMS
+from sync.models import SyncTable
 from sync.tasks.deeds import Said, retry_all
 from sync.views import live
 from sync.views.access import OPERATE, VIEW, needs
@@ -27,14 +28,14 @@ MOST = 5000
 @needs(VIEW)
 def errors(request: HttpRequest) -> HttpResponse:
     """Show what is wrong, one panel for each cause, and what ended lately."""
-    service = service_status()
+    seen = overview()
     context = {
-        "groups": inbox.groups(),
+        "groups": inbox.groups(seen),
         "ended": inbox.ended(),
         "first": FIRST,
         "rest_from": f"{FIRST}:",
-        "seen": {"service": service},
-        "start": live.start_command(service),
+        "seen": seen,
+        "start": live.start_command(seen.service),
     }
     return page(request, "dvsync/errors.html", context, title="Errors")
 
@@ -42,16 +43,15 @@ def errors(request: HttpRequest) -> HttpResponse:
 @require_POST
 @needs(OPERATE)
 def errors_do(request: HttpRequest) -> HttpResponse:
-    """Acknowledge or retry exactly the errors that were posted, while they last."""
-    numbers = _numbers(request.POST.get("incidents", ""))
-    deed = request.POST.get("deed", "")
-    by = request.user.get_username()
-    if not numbers or deed not in {"acknowledge", "retry"}:
-        said = Said(False, "Nothing was asked for: press one of the buttons.")
-    elif deed == "retry":
-        said = retry_all(inbox.tables_of(numbers), by)
+    """Acknowledge exactly the errors, or retry exactly the tables, that were posted."""
+    deed, by = request.POST.get("deed", ""), request.user.get_username()
+    if deed == "retry" and (tables := _numbers(request, "tables")):
+        found = SyncTable.objects.filter(pk__in=tables).select_related("config")
+        said = retry_all(found.order_by("config__name", "entity"), by)
+    elif deed == "acknowledge" and (incidents := _numbers(request, "incidents")):
+        said = _acknowledge(incidents, by)
     else:
-        said = _acknowledge(numbers, by)
+        said = Said(False, "Nothing was asked for: press one of the buttons.")
     level = messages.SUCCESS if said.done else messages.WARNING
     messages.add_message(request, level, str(said))
     return back(request, reverse("errors"))
@@ -68,9 +68,9 @@ def _acknowledge(numbers: list[int], by: str) -> Said:
     )
 
 
-def _numbers(text: str) -> list[int]:
+def _numbers(request: HttpRequest, name: str) -> list[int]:
     """Return the ids that a form posts; [] when any of it is none."""
-    words = text.split(",", MOST)
+    words = request.POST.get(name, "").split(",", MOST)
     good = len(words) <= MOST and all(_is_number(word) for word in words)
     return [int(word) for word in words] if good else []
 

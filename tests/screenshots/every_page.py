@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from bench.crowd import make_crowd
+from sync.engine.alarms import look_after_alerts
 from sync.engine.configs import create_config
 from sync.engine.discovery import poll_once
 from sync.models import DataSyncProgress, SyncConfig
@@ -51,6 +52,7 @@ def _moments() -> Iterator[tuple[str, dict[str, str]]]:
     _, failing = make_site(exports)
     _one_waits(exports)
     SyncConfig.objects.filter(paused=False).update(checked_at=timezone.now())
+    look_after_alerts()
     yield "in-use", _fixed() | _of(failing)
     yield "crowd", {"overview": "/"} | _of(make_crowd(TABLES))
 
@@ -60,6 +62,7 @@ def _fixed() -> dict[str, str]:
         "overview": reverse("overview"),
         "setup": reverse("setup"),
         "setup-location": f"{reverse('setup')}location/?read=model",
+        "errors": reverse("errors"),
         "quarantine": reverse("quarantine"),
         "support-bundle": reverse("support-bundle"),
         "error-help": reverse("error-help", args=["bad_value"]),

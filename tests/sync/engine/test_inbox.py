@@ -10,10 +10,23 @@ import time_machine
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from sync.engine import inbox
+from sync.engine import inbox, switches
+from sync.engine.alarms import look_after_alerts
 from sync.engine.alerts import Alarm, deliver, review
-from sync.models import Event, Incident, Notice, Receiver, SyncConfig, SyncTable
+from sync.engine.inbox import Group
+from sync.engine.overview import overview
+from sync.errors import SourceError
+from sync.models import (
+    DataSyncProgress,
+    Event,
+    Incident,
+    Notice,
+    Receiver,
+    SyncConfig,
+    SyncTable,
+)
 from tests import receivers
+from tests.sync.conftest import Export
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,8 +53,12 @@ def bad(config: SyncConfig, table: str, **values: str) -> Alarm:
     return Alarm(config.pk, table, **(wanted | values))
 
 
+def groups() -> list[Group]:
+    return inbox.groups(overview())
+
+
 def seen_tables() -> list[list[str]]:
-    return [[i.incident.table_name for i in group.items] for group in inbox.groups()]
+    return [[one.table_name for one in group.incidents] for group in groups()]
 
 
 def test_tables_with_the_same_error_in_the_same_column_are_one_group(
@@ -49,16 +66,16 @@ def test_tables_with_the_same_error_in_the_same_column_are_one_group(
 ) -> None:
     service = make_sync("service", ["account"])
     review([bad(sales, "account"), bad(sales, "contact"), bad(service, "account")])
-    [group] = inbox.groups()
-    assert [item.incident.table_name for item in group.items] == [
-        "account",
-        "contact",
-        "account",
+    [group] = groups()
+    places = [(item.config.name, item.table) for item in group.items]
+    assert [(name, table and table.entity) for name, table in places] == [
+        ("sales", "account"),
+        ("sales", "contact"),
+        ("service", "account"),
     ]
     assert group.syncs == 2
     assert group.card.place.column == "name"
     assert group.card.title == "A row does not fit its table"
-    assert all(item.table for item in group.items)
 
 
 @pytest.mark.parametrize(
@@ -92,13 +109,13 @@ def test_the_gravest_comes_first_then_what_most_tables_have(sales: SyncConfig) -
     assert seen_tables() == [["lead"], ["account", "contact"], ["d"], ["a", "b", "c"]]
 
 
-def test_the_first_and_the_last_time_are_told(sales: SyncConfig) -> None:
+def test_the_first_of_a_cause_comes_before_the_last(sales: SyncConfig) -> None:
     review([bad(sales, "account")])
     with time_machine.travel(timezone.now() + timedelta(hours=2), tick=False):
         review([bad(sales, "account"), bad(sales, "contact")])
-    [group] = inbox.groups()
+    [group] = groups()
     times = sorted(Incident.objects.values_list("opened_at", flat=True))
-    assert [group.first_at, group.last_at] == times
+    assert [incident.opened_at for incident in group.incidents] == times
 
 
 def test_what_waits_without_an_error_is_told_in_words(sales: SyncConfig) -> None:
@@ -110,23 +127,23 @@ def test_what_waits_without_an_error_is_told_in_words(sales: SyncConfig) -> None
             bad(sales, "lead", **waits),
         ]
     )
-    titles = [group.card.title for group in inbox.groups()]
+    titles = [group.card.title for group in groups()]
     assert titles == [
         "A new table waits for a yes",
         "Changes wait longer than they should",
     ]
-    assert not any(group.retriable for group in inbox.groups())
+    assert not any(group.retriable for group in groups())
 
 
 def test_an_incident_of_the_sync_itself_or_of_a_table_that_is_gone(
     sales: SyncConfig,
 ) -> None:
     review([bad(sales, "", code="export_missing", where=""), bad(sales, "gone")])
-    assert [[item.table for item in group.items] for group in inbox.groups()] == [
+    assert [[item.table for item in group.items] for group in groups()] == [
         [None],
         [None],
     ]
-    assert not any(group.retriable for group in inbox.groups())
+    assert not any(group.retriable for group in groups())
 
 
 def test_an_acknowledged_error_is_no_news_and_stands_below(sales: SyncConfig) -> None:
@@ -233,8 +250,8 @@ def test_what_ended_lately_is_told_the_latest_first(sales: SyncConfig) -> None:
             closed_at=now - timedelta(days=days),
         )
     ended = inbox.ended()
-    assert [item.incident.table_name for item in ended] == ["contact", "account"]
-    assert [item.lasted for item in ended] == [timedelta(hours=3)] * 2
+    assert [table and table.entity for _, table in ended] == ["contact", "account"]
+    assert [incident.lasted for incident, _ in ended] == [timedelta(hours=3)] * 2
 
 
 def test_the_queries_do_not_grow_with_the_incidents(
@@ -242,10 +259,74 @@ def test_the_queries_do_not_grow_with_the_incidents(
 ) -> None:
     many = make_sync("service", [f"t{number}" for number in range(60)])
     review(bad(many, f"t{number}") for number in range(60))
-    with django_assert_num_queries(2):
-        [group] = inbox.groups()
+    seen = overview()
+    with django_assert_num_queries(1):
+        [group] = inbox.groups(seen)
         for item in group.items:
             assert item.table
+            assert item.incident
             assert item.table.label == f"service.{item.incident.table_name}"
             assert item.incident.config.name == "service"
     assert len(group.items) == 60
+
+
+# Of real loads.
+
+
+def fail(export: Export) -> None:
+    export.upsert("account", 1, name="good")
+    export.raw("account", "2026.csv", b'"no guid","1/1/2026 1:00:00 AM"\n')
+    export.close_folder()
+    export.sync()
+
+
+def test_a_first_failure_is_shown_before_anybody_is_told_of_it(export: Export) -> None:
+    fail(export)
+    look_after_alerts()
+    [group] = groups()
+    assert not Incident.objects.exists()
+    [item] = group.items
+    assert (item.table, item.incident, item.over) == (
+        export.entity("account"),
+        None,
+        False,
+    )
+    assert item.card.place.line == "2"
+    assert item.card.next_attempt_at
+    assert group.retriable == [item.table]
+    assert not group.acknowledged
+    assert not group.unseen
+
+
+def test_its_incident_joins_it_and_lasts_until_the_table_was_loaded(
+    export: Export,
+) -> None:
+    fail(export)
+    DataSyncProgress.objects.update(attempts=3)
+    look_after_alerts()
+    [[item]] = [group.items for group in groups()]
+    incident = Incident.objects.get()
+    assert (item.incident, item.over) == (incident, False)
+
+    switches.retry(export.entity("account"), by="bob")
+    look_after_alerts()
+    [[item]] = [group.items for group in groups()]
+    assert (item.incident, item.over) == (incident, True)
+    assert item.table == export.entity("account")
+
+    switches.pause(export.entity("account"), by="bob")
+    look_after_alerts()
+    assert groups() == []
+    assert [found for found, _ in inbox.ended()] == [incident]
+
+
+def test_a_sync_that_cannot_be_read_is_shown_without_a_table(export: Export) -> None:
+    fail(export)
+    export.config.location = "/nowhere"
+    export.config.save()
+    with pytest.raises(SourceError):
+        export.poll()
+    found = {group.card.code: group for group in groups()}
+    [item] = found["source_unreadable"].items
+    assert (item.table, item.config) == (None, export.config)
+    assert not found["source_unreadable"].retriable

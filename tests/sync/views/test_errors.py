@@ -8,10 +8,19 @@ import pytest
 from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from sync.engine.alarms import look_after_alerts
 from sync.engine.alerts import Alarm, review
-from sync.models import DataSyncProgress, Incident, SyncConfig, SyncTable
+from sync.models import (
+    Cluster,
+    DataSyncProgress,
+    Heartbeat,
+    Incident,
+    SyncConfig,
+    SyncTable,
+    Worker,
+)
 from sync.views import errors
 from tests.people import signed_in
 from tests.sync.conftest import Export
@@ -50,10 +59,11 @@ def post(client: Client, **fields: object) -> str:
     return str(message)
 
 
-def frozen(page: str) -> str:
-    numbers: list[str] = re.findall(r'name="incidents" value="([\d,]+)"', page)
-    assert len(numbers) == 1
-    return numbers[0]
+def frozen(page: str) -> dict[str, str]:
+    """Return what the one form of the page would post."""
+    found = re.findall(r'name="(tables|incidents)" value="([\d,]*)"', page)
+    assert len(found) == 2
+    return dict(found)
 
 
 def test_one_cause_of_two_tables_is_one_panel(parked: Export) -> None:
@@ -76,43 +86,56 @@ def test_the_page_is_reached_from_every_page_of_ours(parked: Export) -> None:
 def test_they_are_retried_together_and_only_those_listed(parked: Export) -> None:
     client = signed_in("operator")
     numbers = frozen(get(client))
-    assert post(client, incidents=numbers, deed="retry").startswith(
+    assert post(client, **numbers, deed="retry").startswith(
         "Tried again: account, contact."
     )
     states = set(parked.config.tables.values_list("state", flat=True))
     assert states == {SyncTable.State.ACTIVE}
-    assert "has nothing to retry" in post(client, incidents=numbers, deed="retry")
+    assert "has nothing to retry" in post(client, **numbers, deed="retry")
 
 
 def test_acknowledging_says_so_and_offers_it_no_more(parked: Export) -> None:
     client = signed_in("operator")
     numbers = frozen(get(client))
-    said = post(client, incidents=numbers, deed="acknowledge")
+    said = post(client, **numbers, deed="acknowledge")
     assert said.startswith("2 errors acknowledged: no reminder")
     page = get(client)
     assert 'value="acknowledge"' not in page
     assert "acknowledged" in page
     assert "by <bdi>operator</bdi>" in page
     assert 'class="count"' not in page
-    said = post(client, incidents=numbers, deed="acknowledge")
+    said = post(client, **numbers, deed="acknowledge")
     assert said == "They have ended, or somebody has acknowledged them."
 
 
-def test_an_error_that_ended_meanwhile_is_left_alone(parked: Export) -> None:
+def test_tables_that_are_gone_meanwhile_are_left_alone(parked: Export) -> None:
     client = signed_in("operator")
     numbers = frozen(get(client))
-    review([])
-    assert post(client, incidents=numbers, deed="retry") == "Nothing is left to retry."
+    parked.config.tables.all().delete()
+    assert post(client, **numbers, deed="retry") == "Nothing is left to retry."
+
+
+def test_what_failed_just_now_is_there_without_being_counted(export: Export) -> None:
+    export.upsert("account", 1, name="good")
+    export.raw("account", "2026.csv", b'"no guid","1/1/2026 1:00:00 AM"\n')
+    export.close_folder()
+    export.sync()
+    page = get(signed_in("operator"))
+    assert "A row does not fit its table" in page
+    assert "tried again by itself" in page
+    assert 'value="acknowledge"' not in page
+    assert 'class="count"' not in page
 
 
 @pytest.mark.parametrize(
     "fields",
     [
         {},
-        {"incidents": "1"},
-        {"incidents": "1", "deed": "delete"},
-        {"incidents": "1,x", "deed": "retry"},
-        {"incidents": "1,,2", "deed": "retry"},
+        {"incidents": "1", "tables": "1"},
+        {"incidents": "1", "tables": "1", "deed": "delete"},
+        {"tables": "1,x", "deed": "retry"},
+        {"tables": "1,,2", "deed": "retry"},
+        {"incidents": "1", "tables": "", "deed": "retry"},
         {"incidents": "-1", "deed": "acknowledge"},
         {"incidents": "9" * 30, "deed": "acknowledge"},
         {"incidents": "٣", "deed": "acknowledge"},
@@ -130,18 +153,28 @@ def test_a_viewer_sees_it_without_buttons_and_may_press_none(parked: Export) -> 
     page = get(client)
     assert "cause-1" in page
     assert reverse("errors-do") not in page
-    answer = client.post(reverse("errors-do"), {"incidents": "1", "deed": "retry"})
+    answer = client.post(reverse("errors-do"), {"tables": "1", "deed": "retry"})
     assert answer.status_code == 403
 
 
-def test_without_errors_it_says_so(transactional_db: None) -> None:
+def test_without_errors_it_says_so_unless_nobody_looks(parked: Export) -> None:
+    for table in parked.config.tables.all():
+        table.pause()
+    look_after_alerts()
+    assert "Nothing was wrong at the last look" in get(signed_in("viewer"))
+    now = timezone.now()
+    Heartbeat.objects.create(name=Heartbeat.POLL, beat_at=now, slot=now)
+    Worker.objects.create(cluster=Cluster.objects.create(queue="sync", pid=1), pid=2)
     assert "Nothing is wrong" in get(signed_in("viewer"))
 
 
 def test_what_ended_is_listed(parked: Export) -> None:
-    review([])
+    for table in parked.config.tables.all():
+        table.pause()
+    look_after_alerts()
     page = get(signed_in("viewer"))
-    assert "Nothing is wrong" in page
+    assert "cause-1" not in page
+    assert "paused or left out" in page
     assert "Ended in the last 7 days" in page
     assert page.count("<bdi>contact</bdi>") == 1
 
