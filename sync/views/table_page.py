@@ -39,7 +39,7 @@ def table_page(request: HttpRequest, pk: int) -> HttpResponse:
         "sync": table.config,
         "part": part,
         "query": query_to_copy(table),
-        "paused_since": pause_of(table) or "",
+        "pause": pause_of(table),
     }
     if table.config.is_feed:
         context["missing"] = missing_of(table)
