@@ -135,14 +135,11 @@ def required_fields(request: HttpRequest, known: Mapping[str, Field]) -> dict[st
 
 
 def optional_fields(request: HttpRequest, known: Mapping[str, Field]) -> dict[str, Any]:
-    """Return the fields of a body that need not be there at all."""
+    """Return the fields of a body that need not be there at all.
+
+    Where nothing can be said, a body that says something is refused.
+    """
     return fields(request, known) if _has_body(request) else {}
-
-
-def nothing(request: HttpRequest) -> None:
-    """Refuse a body that says something, where nothing can be said."""
-    if _has_body(request):
-        fields(request, {})
 
 
 def _has_body(request: HttpRequest) -> bool:

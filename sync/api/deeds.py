@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import HttpRequest
 
 from sync.api.access import CHANGE, OPERATE, Handler, by
@@ -12,7 +14,6 @@ from sync.api.asking import (
     TEXTS,
     Field,
     choice,
-    nothing,
     optional_fields,
     parameters,
     required_fields,
@@ -21,6 +22,7 @@ from sync.api.status import find_sync, find_table
 from sync.engine import set_aside
 from sync.models import SyncConfig, SyncTable
 from sync.printable import printable
+from sync.tasks import deeds
 from sync.tasks.deeds import SYNC_DEEDS, TABLE_DEEDS, Said
 
 # What a deed needs that to operate is not enough for.
@@ -34,6 +36,7 @@ FACTS: dict[str, dict[str, Field]] = {
     "approve-deletes": {"partition": TEXT},
     "accept-loss": {"partitions": TEXTS},
 }
+REASON: dict[str, Field] = {"reason": TEXT}
 DECISION: dict[str, Field] = {
     "rows": NUMBERS,
     "deed": choice([deed.value for deed in set_aside.Deed]),
@@ -50,9 +53,11 @@ def for_sync(deed: str) -> Handler:
 
     def handler(request: HttpRequest, pk: int) -> Answer:
         parameters(request)
-        nothing(request)
+        given = _given(request, deed)
         config = find_sync(pk)
         _check_paused(deed, config, paused=config.paused)
+        if reason := given.get("reason"):
+            return _told(deed, deeds.pause_sync(config, by(request), reason))
         return _told(deed, SYNC_DEEDS[deed](config, by(request)))
 
     return handler
@@ -63,21 +68,23 @@ def for_table(deed: str) -> Handler:
 
     def handler(request: HttpRequest, pk: int) -> Answer:
         parameters(request)
-        only = _only(request, deed)
+        given = _given(request, deed)
         table = find_table(pk)
         _check_paused(deed, table, paused=table.paused)
-        return _told(deed, TABLE_DEEDS[deed].do(table, by(request), only))
+        if reason := given.get("reason"):
+            return _told(deed, deeds.pause(table, by(request), reason=reason))
+        return _told(deed, TABLE_DEEDS[deed].do(table, by(request), _only(given)))
 
     return handler
 
 
-def _only(request: HttpRequest, deed: str) -> str | None:
+def _given(request: HttpRequest, deed: str) -> dict[str, Any]:
+    """Return what is said of a deed, if something can be said of it."""
+    return optional_fields(request, REASON if deed == "pause" else FACTS.get(deed, {}))
+
+
+def _only(given: dict[str, Any]) -> str | None:
     """Return the facts with which the deed is to be done, None: whatever they are."""
-    known = FACTS.get(deed)
-    if known is None:
-        nothing(request)
-        return None
-    given = optional_fields(request, known)
     if "partitions" in given:
         return "\n".join(sorted(given["partitions"]))
     return given.get("partition")

@@ -22,8 +22,6 @@ from django.utils import timezone
 
 from sync.engine import bundle_parts
 from sync.engine.discretion import discreetly, host_of, told, without_secrets
-from sync.engine.documents import document
-from sync.engine.overview import overview
 from sync.engine.service import is_migrated
 from sync.engine.session import database_errors
 from sync.engine.versions import packages, programs
@@ -59,7 +57,7 @@ def bundle(more: Mapping[str, Part] | None = None) -> bytes:
         "database": bundle_parts.postgres,
         "migrations": _migrations,
         "service": bundle_parts.service,
-        "status": lambda: document(overview()),
+        "status": bundle_parts.status,
         "errors": bundle_parts.errors,
         "loads": bundle_parts.loads,
         "exports": bundle_parts.exports,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from django.db import connection
 
 from sync.engine.discretion import TOLD_EVENTS, told
-from sync.engine.documents import moment
+from sync.engine.documents import document, moment
+from sync.engine.overview import SyncStatus, overview
 from sync.engine.service import service_status
 from sync.engine.source import source_of
+from sync.engine.switches import without_reason
 from sync.errors import SyncError
 from sync.models import (
     DataSyncProgress,
@@ -87,6 +90,19 @@ def postgres() -> dict[str, object]:
     return {"version": said, "settings": found}
 
 
+def status() -> dict[str, object]:
+    """Return the state of everything, without why something is paused."""
+    seen = overview()
+    return document(replace(seen, syncs=[_unexplained(sync) for sync in seen.syncs]))
+
+
+def _unexplained(sync: SyncStatus) -> SyncStatus:
+    if not sync.config.paused:
+        return sync
+    reason = without_reason(sync.verdict.reason)
+    return replace(sync, verdict=replace(sync.verdict, reason=reason))
+
+
 def service() -> dict[str, object]:
     """Return the signs of life of polls, clusters and receivers of alerts."""
     seen = service_status()
@@ -155,11 +171,17 @@ def errors() -> dict[str, object]:
                 "kind": event.kind,
                 "level": event.level,
                 "at": moment(event.happened_at),
-                "said": event.message if event.kind in TOLD_EVENTS else None,
+                "said": _said(event),
             }
             for event in Event.objects.all()[:EVENTS]
         ],
     }
+
+
+def _said(event: Event) -> str | None:
+    if event.kind not in TOLD_EVENTS:
+        return None
+    return without_reason(event.message) if event.kind == "paused" else event.message
 
 
 def loads() -> list[dict[str, object]]:

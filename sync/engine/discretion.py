@@ -37,7 +37,7 @@ WITHHELD = frozenset(
         *("database_refused", "internal_error"),
     )
 )
-# Of events, those whose messages are made of names and numbers.
+# Of events, those whose messages are made of names and numbers; of a pause without why.
 TOLD_EVENTS = frozenset(
     (
         *("columns_added", "columns_widened", "deletes_approved", "history_lost"),

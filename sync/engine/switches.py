@@ -6,21 +6,74 @@ being loaded. A load that runs when its table is paused is rolled back in second
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Case, OuterRef, Subquery, When
+from django.db.models import Case, OuterRef, QuerySet, Subquery, When
 from django.db.models.functions import JSONObject
 from django.utils import timezone
 
 from sync.engine.entities import selected_tables
 from sync.engine.words import span
 from sync.models import DataSyncProgress, Event, SyncConfig, SyncTable
+from sync.models.text import clean
+from sync.printable import printable
+
+REASON_LENGTH = 200
+# What an event says of a pause: "by bob: why", or "by bob; eve says: why". No name of
+# a user holds either of the two, a reason may.
+_BEFORE_TELLER, _BEFORE_REASON = "; ", ": "
 
 
-def pause(what: SyncConfig | SyncTable, *, by: str) -> bool:
-    """Stop loading a table, or looking at an export at all; False if it was paused."""
-    return _switch(what, on=False, by=by)
+@dataclass(frozen=True)
+class Pause:
+    """A pause that lasts: "3 min ago by bob", and why, which may be empty.
+
+    As a text it is both: "3 min ago by bob: upgrade of Dataverse".
+    """
+
+    since: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return _BEFORE_REASON.join(filter(None, (self.since, self.reason)))
+
+
+def pause(what: SyncConfig | SyncTable, *, by: str, reason: str = "") -> bool:
+    """Stop loading a table, or looking at an export at all; False if it was paused.
+
+    The event tells the reason as one line of ``REASON_LENGTH`` characters at the most.
+    One that was paused keeps its own: see ``explain_pause``.
+    """
+    with transaction.atomic():
+        if not what.pause():
+            return False
+        _record(what, "paused", _with_reason(f"by {by}", _line(reason)))
+    return True
+
+
+def explain_pause(what: SyncConfig | SyncTable, reason: str, *, by: str) -> bool:
+    """Give what is paused another reason, or none; False if it is not paused.
+
+    It stays paused by whom it was, and since then; who else tells the reason is named
+    with it. False also when no event tells of the pause any more.
+    """
+    reason = _line(reason)
+    with transaction.atomic():
+        table = isinstance(what, SyncTable)
+        what.refresh_from_db(fields=["state" if table else "paused"])
+        event = _newest(what, Event.objects.select_for_update())
+        if event is None:
+            return False
+        who, _, told = event.message.partition(_BEFORE_REASON)
+        if reason != told:
+            who = who.partition(_BEFORE_TELLER)[0]
+            if reason and who != f"by {by}":
+                who += f"{_BEFORE_TELLER}{by} says"
+            event.message = clean(_with_reason(who, reason))
+            event.save(update_fields=["message"])
+    return True
 
 
 def resume(what: SyncConfig | SyncTable, *, by: str) -> bool:
@@ -29,14 +82,10 @@ def resume(what: SyncConfig | SyncTable, *, by: str) -> bool:
     A table that was parked or held before is so again. A sync's paused tables stay
     paused.
     """
-    return _switch(what, on=True, by=by)
-
-
-def _switch(what: SyncConfig | SyncTable, *, on: bool, by: str) -> bool:
     with transaction.atomic():
-        if not (what.resume() if on else what.pause()):
+        if not what.resume():
             return False
-        _record(what, "resumed" if on else "paused", f"by {by}")
+        _record(what, "resumed", f"by {by}")
     return True
 
 
@@ -45,20 +94,32 @@ def record_wish(config: SyncConfig, by: str) -> None:
     _record(config, "sync_asked", f"by {by}")
 
 
-def paused_since(what: SyncConfig | SyncTable) -> str:
-    """Return how long ago something was paused, and by whom: "3 min ago by bob".
+def is_paused(what: SyncConfig | SyncTable) -> bool:
+    """Say whether something itself is paused; of a table, whatever its sync is."""
+    if isinstance(what, SyncTable):
+        return what.state == SyncTable.State.PAUSED
+    return what.paused
 
-    It is empty when no event tells.
+
+def pause_of(what: SyncConfig | SyncTable) -> Pause | None:
+    """Return the pause that something is in; of a table its own, not its sync's.
+
+    None when it is not paused, and when no event tells.
     """
-    config, entity = _place(what)
-    event = config.events.filter(kind="paused", table_name=entity).first()
+    event = _newest(what, Event.objects.all())
     if event is None:
-        return ""
-    return since_words(event.happened_at, event.message, timezone.now())
+        return None
+    who, _, reason = event.message.partition(_BEFORE_REASON)
+    return Pause(since_words(event.happened_at, who, timezone.now()), reason)
+
+
+def without_reason(said: str) -> str:
+    """Return what is said of a pause without why: a person's own words."""
+    return said.partition(_BEFORE_REASON)[0].partition(_BEFORE_TELLER)[0]
 
 
 def newest_pause() -> Case:
-    """Return when and by whom a sync was paused, to annotate syncs with.
+    """Return when, by whom and why a sync was paused, to annotate syncs with.
 
     Only of one that is: of another all its events would be read in vain.
     """
@@ -93,6 +154,23 @@ def _retry(table: SyncTable, by: str) -> bool:
     table.record_problem(None)
     _record(table, "retried", f"by {by}")
     return True
+
+
+def _newest(what: SyncConfig | SyncTable, events: QuerySet[Event]) -> Event | None:
+    """Return the event of the pause that something is in, as far as one tells."""
+    if not is_paused(what):
+        return None
+    config, entity = _place(what)
+    return events.filter(config=config, kind="paused", table_name=entity).first()
+
+
+def _line(reason: str) -> str:
+    """Return a reason as one line that is safe to look at, and not too long."""
+    return printable(" ".join(clean(reason).split()))[:REASON_LENGTH].rstrip()
+
+
+def _with_reason(who: str, reason: str) -> str:
+    return f"{who}{_BEFORE_REASON}{reason}" if reason else who
 
 
 def _record(what: SyncConfig | SyncTable, kind: str, message: str) -> None:

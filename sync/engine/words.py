@@ -25,6 +25,11 @@ def size(number: int) -> str:
     return f"{number} B"
 
 
+def sentence(text: str) -> str:
+    """Return a text with a full stop, unless it ends like a sentence already."""
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
 def plural(number: int, word: str) -> str:
     """Return a number of things: 1 worker, 2 workers."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"

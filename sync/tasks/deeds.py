@@ -20,7 +20,7 @@ from sync.engine.questions import Question
 from sync.engine.refresh import record_refresh_asked
 from sync.engine.service import service_status
 from sync.engine.session import raw_cursor
-from sync.engine.words import span
+from sync.engine.words import sentence, span
 from sync.models import SyncConfig, SyncTable
 from sync.printable import printable
 from sync.target.activity import Running, running
@@ -62,6 +62,26 @@ class TableDeed:
     ask: Callable[[SyncTable], Question | Said] | None = None
 
 
+# A sync or a table
+
+
+def explain_pause(what: SyncConfig | SyncTable, by: str, reason: str) -> Said:
+    """Say why something is paused, in place of what was said; "" takes it away."""
+    if switches.explain_pause(what, reason, by=by):
+        return Said(True, _is_paused(what, remedy=""))
+    name = printable(str(what))
+    if switches.is_paused(what):
+        return Said(False, f"{name} is paused, but no event tells of it any more.")
+    return Said(False, f"{name} is not paused any more.")
+
+
+def _paused_before(what: SyncConfig | SyncTable, by: str, reason: str) -> Said:
+    """Tell of the pause that there was; a new reason is the one that counts."""
+    if reason.strip():
+        return explain_pause(what, by, reason)
+    return Said(False, _is_paused(what, remedy=""))
+
+
 # A sync
 
 
@@ -81,10 +101,10 @@ def sync_now(config: SyncConfig, by: str) -> Said:
     return Said(asked, text + _loads_of(config), _without_service(queue.POLLS))
 
 
-def pause_sync(config: SyncConfig, by: str) -> Said:
+def pause_sync(config: SyncConfig, by: str, reason: str = "") -> Said:
     """Stop looking at the export and loading its tables."""
-    if not switches.pause(config, by=by):
-        return Said(False, _is_paused(config, remedy=""))
+    if not switches.pause(config, by=by, reason=reason):
+        return _paused_before(config, by, reason)
     return Said(
         True,
         f"{printable(config.name)} is paused. Loads that run are rolled back within "
@@ -121,7 +141,7 @@ def retry(table: SyncTable, by: str, only: str | None = None) -> Said:
     """Let a table that failed or is parked be tried again."""
     name = printable(table.entity)
     if table.paused:
-        return Said(False, _is_paused(table))
+        return Said(False, _table_is_paused(table))
     if load := _running(table):
         return Said(False, f"{name} is being loaded{_since(load)}.")
     if not switches.retry(table, by=by):
@@ -146,16 +166,16 @@ def retry_all(tables: Iterable[SyncTable], by: str) -> Said:
     return Said(bool(tried), text, notes[0] if notes else "")
 
 
-def pause(table: SyncTable, by: str, only: str | None = None) -> Said:
+def pause(table: SyncTable, by: str, only: str | None = None, reason: str = "") -> Said:
     """Load nothing of a table until it is resumed."""
     name = printable(table.entity)
-    if switches.pause(table, by=by):
+    if switches.pause(table, by=by, reason=reason):
         running = " Its load is rolled back within seconds." if _running(table) else ""
         return Said(True, f"{name} is paused.{running} Nothing is lost.")
     table.refresh_from_db()
     if table.state == SyncTable.State.NEW:
         return Said(False, f"{name} is not replicated yet.")
-    return Said(False, _is_paused(table, remedy=""))
+    return _paused_before(table, by, reason)
 
 
 def resume(table: SyncTable, by: str, only: str | None = None) -> Said:
@@ -195,7 +215,7 @@ def _why_no_refresh(table: SyncTable) -> str:
     if not is_wanted(table):
         return f"{name} is not replicated."
     if table.paused:
-        return _is_paused(table)
+        return _table_is_paused(table)
     if load := _running(table):
         return f"{name} is being loaded{_since(load)}: refresh it afterwards."
     if table.pk in queue.queued_tables():
@@ -270,14 +290,21 @@ TABLE_DEEDS: dict[str, TableDeed] = {
 
 
 def _is_paused(what: SyncConfig | SyncTable, remedy: str = "resume it first") -> str:
-    """Say that something is paused, since when and by whom, and what to do."""
-    if isinstance(what, SyncTable) and what.config.paused:
-        what = what.config
-    since = switches.paused_since(what)
+    """Say that something is paused, since when, by whom and why, and what to do."""
+    pause = switches.pause_of(what)
     text = f"{printable(str(what))} " + (
-        f"was paused {printable(since)}" if since else "is paused"
+        f"was paused {printable(str(pause))}" if pause else "is paused"
     )
-    return f"{text}: {remedy}." if remedy else f"{text}."
+    if not remedy:
+        return sentence(text)
+    if pause and pause.reason:
+        return f"{sentence(text)} {remedy.capitalize()}."
+    return f"{text}: {remedy}."
+
+
+def _table_is_paused(table: SyncTable) -> str:
+    """Say it of a table, or of its sync if that is paused: it would come next."""
+    return _is_paused(table.config if table.config.paused else table)
 
 
 def _sync_is_paused(table: SyncTable) -> str:

@@ -27,6 +27,12 @@ def shown(text: object) -> str:
 
 
 @register.filter
+def sentence(text: str) -> str:
+    """End a text with a full stop, unless it ends like a sentence already."""
+    return words.sentence(text)
+
+
+@register.filter
 def span(time: timedelta | None) -> str:
     """Return a length of time: 8 s, 12 min."""
     return words.span(time) if time is not None else ""

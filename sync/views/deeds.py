@@ -11,7 +11,13 @@ from django.views.decorators.http import require_POST
 
 from sync.engine.questions import Question
 from sync.models import SyncConfig, SyncTable
-from sync.tasks.deeds import SYNC_DEEDS, TABLE_DEEDS, Said, TableDeed
+from sync.tasks.deeds import (
+    SYNC_DEEDS,
+    TABLE_DEEDS,
+    Said,
+    TableDeed,
+    explain_pause,
+)
 from sync.views.access import CHANGE, OPERATE, needs
 from sync.views.pages import back, page
 
@@ -44,6 +50,30 @@ def table_deed(request: HttpRequest, pk: int, deed: str) -> HttpResponse:
         return _ask(request, table, answer)
     _say(request, answer)
     return back(request, reverse("table", args=[pk]))
+
+
+@require_POST
+@needs(OPERATE)
+def sync_pause_reason(request: HttpRequest, pk: int) -> HttpResponse:
+    """Say why a sync is paused."""
+    config = get_object_or_404(SyncConfig.objects.defer("model_json"), pk=pk)
+    return _explained(request, config, reverse("sync", args=[pk]))
+
+
+@require_POST
+@needs(OPERATE)
+def table_pause_reason(request: HttpRequest, pk: int) -> HttpResponse:
+    """Say why a table is paused."""
+    table = get_object_or_404(SyncTable.objects.select_related("config"), pk=pk)
+    return _explained(request, table, reverse("table", args=[pk]))
+
+
+def _explained(
+    request: HttpRequest, what: SyncConfig | SyncTable, its_page: str
+) -> HttpResponse:
+    reason = request.POST.get("reason", "")
+    _say(request, explain_pause(what, request.user.get_username(), reason))
+    return back(request, its_page)
 
 
 def _done(request: HttpRequest, table: SyncTable, deed: TableDeed) -> Said | Question:

@@ -9,6 +9,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from sync.engine.overview import Overview, Scope, TableStatus, look
+from sync.engine.switches import pause_of
 from sync.views import live
 from sync.views.access import OPERATE, VIEW, needs
 from sync.views.pages import page
@@ -24,6 +25,7 @@ def sync_page(request: HttpRequest, pk: int) -> HttpResponse:
     if not seen.syncs:
         raise Http404
     context = _context(request, seen, page=True) | {"tab": "tables"}
+    context["pause"] = pause_of(context["sync"])
     return page(request, "dvsync/sync.html", context, title=context["sync"].name)
 
 

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_safe
 
 from sync.engine.happenings import CATEGORIES
 from sync.engine.shapes import Group, schema_events, shapes
+from sync.engine.switches import pause_of
 from sync.engine.timeline import LEVELS, Entry, Place, Wanted, timeline
 from sync.models import SyncConfig, SyncTable
 from sync.printable import printable
@@ -44,7 +45,7 @@ def tab(
     **context: Any,
 ) -> HttpResponse:
     """Render a tab of a sync's page by its name."""
-    frame = {"sync": config, "tab": name}
+    frame = {"sync": config, "tab": name, "pause": pause_of(config)}
     template = f"dvsync/sync_{name}.html"
     title = f"{name.capitalize()} of {printable(config.name)}"
     return page(request, template, frame | context, title=title, status=status)

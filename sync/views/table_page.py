@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 from sync.engine.error_cards import card_of_progress
 from sync.engine.folders import counts, folders, missing_of
 from sync.engine.shapes import columns_of, query_to_copy
-from sync.engine.switches import paused_since
+from sync.engine.switches import pause_of
 from sync.engine.timeline import Wanted, timeline
 from sync.models import DataSyncProgress, SyncTable
 from sync.printable import printable
@@ -39,7 +39,7 @@ def table_page(request: HttpRequest, pk: int) -> HttpResponse:
         "sync": table.config,
         "part": part,
         "query": query_to_copy(table),
-        "paused_since": paused_since(table) if table.state == "paused" else "",
+        "pause": pause_of(table),
     }
     if table.config.is_feed:
         context["missing"] = missing_of(table)

@@ -72,6 +72,8 @@ NO_PAGES = {
     "sync-deed": "a form that redirects",
     "table-deed": "a form that redirects, or asks: see the journeys",
     "errors-do": "a form that redirects",
+    "sync-pause-reason": "a form that redirects",
+    "table-pause-reason": "a form that redirects",
     "quarantine-decide": "a form that redirects, or asks: see the journeys",
     "setup-step": "see the journeys",
     "support-bundle-download": "a download",

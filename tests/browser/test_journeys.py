@@ -281,6 +281,26 @@ def test_without_a_script_every_deed_is_done(visit: Visit, sales: Export) -> Non
     page.get_by_role("link", name="Reload").first.click()
 
 
+def test_without_a_script_and_on_a_phone_a_pause_gets_its_reason(
+    visit: Visit, sales: Export
+) -> None:
+    page = visit("operator", java_script_enabled=False, width=NARROW)
+    for path in (
+        f"/syncs/{sales.config.pk}/",
+        f"/tables/{sales.entity('contact').pk}/",
+    ):
+        page.goto(path)
+        expect(page.get_by_label("Why")).to_have_count(0)
+        page.locator("#content").get_by_role("button", name="Pause").first.click()
+        page.get_by_label("Why").fill("upgrade of Dataverse")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_label("Why")).to_have_value("upgrade of Dataverse")
+        told = page.locator(".pause p")
+        expect(told).to_contain_text("ago by operator: upgrade of Dataverse.")
+        page.get_by_role("button", name="Resume").first.click()
+        expect(told).to_have_count(0)
+
+
 def test_the_focus_stays_while_the_page_updates(visit: Visit, sales: Export) -> None:
     page = visit("operator")
     page.goto(f"/syncs/{sales.config.pk}/")

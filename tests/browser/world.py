@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 from django.db.models import Model
 from django.utils import timezone
 
+from sync.engine.switches import pause
 from sync.models import (
     ApiToken,
     BadRowPolicy,
@@ -128,7 +129,7 @@ def _loads(world: World) -> None:
     export.delete(names.tables[0], 2)
     export.close_folder()
     export.sync()
-    export.entity(names.tables[3]).pause()
+    pause(export.entity(names.tables[3]), by=names.person, reason=names.error)
     # Of the last one nobody has said whether it is wanted.
     export.config.tables.filter(entity=names.tables[-1]).update(state="new")
     export.entity(names.tables[4]).need_refresh(names.error[:200])
@@ -156,7 +157,7 @@ def _policy(world: World, policy: str) -> None:
 def _one_waits_and_one_is_paused(world: World) -> None:
     _, waiting, paused = world.exports
     waiting.poll()
-    paused.config.pause()
+    pause(paused.config, by=world.names.person, reason=world.names.error)
     for kind, level in (("sync_paused", "info"), ("table_parked", "error")):
         Event.record(paused.config, kind, world.names.error, level=level)
 

@@ -387,6 +387,50 @@ def test_a_deed_takes_no_body_that_says_something(
     assert document_of(deed(operator, export.config, "pause", {}))["done"] is True
 
 
+def test_a_pause_may_say_why(export: Export, operator: Caller) -> None:
+    export.upsert("account", 1, name="a")
+    export.close_folder()
+    export.load("account")
+    for what in (export.config, export.entity("account")):
+        body = {"reason": "upgrade of\nDataverse"}
+        told = document_of(deed(operator, what, "pause", body))
+        assert (told["done"], "is paused." in told["message"]) == (True, True)
+        again = document_of(deed(operator, what, "pause", {"reason": "a move"}))
+        assert again["done"] is True
+        assert again["message"].endswith("by operator (API): a move.")
+        twice = document_of(deed(operator, what, "pause"))
+        assert twice["done"] is False
+        assert twice["message"].endswith("by operator (API): a move.")
+    events = Event.objects.filter(kind="paused").order_by("table_name")
+    assert {event.message for event in events} == {"by operator (API): a move"}
+    assert [event.table_name for event in events] == ["", "account"]
+    found = document_of(operator("GET", f"syncs/{export.config.pk}"))
+    assert found["sync"]["reason"].endswith("by operator (API): a move")
+
+
+@pytest.mark.parametrize("reason", [1, None, ["why"], {"why": "x"}, True])
+def test_a_reason_is_a_text(export: Export, operator: Caller, reason: Any) -> None:
+    error = error_of(deed(operator, export.config, "pause", {"reason": reason}), 422)
+    assert (error["code"], error["where"]) == ("bad_field", "reason")
+    assert error["message"] == "reason must be a text"
+    export.config.refresh_from_db()
+    assert not export.config.paused
+
+
+@pytest.mark.parametrize("reason", ["", " \n"])
+def test_an_empty_reason_is_none(export: Export, operator: Caller, reason: str) -> None:
+    body = {"reason": reason}
+    assert document_of(deed(operator, export.config, "pause", body))["done"] is True
+    assert document_of(deed(operator, export.config, "pause", body))["done"] is False
+    assert Event.objects.get(kind="paused").message == "by operator (API)"
+
+
+@pytest.mark.parametrize("name", ["resume", "retry", "sync-now"])
+def test_only_a_pause_has_a_reason(export: Export, operator: Caller, name: str) -> None:
+    answer = deed(operator, export.config, name, {"reason": "why"})
+    assert error_of(answer, 422)["where"] == "reason"
+
+
 # Rows set aside
 
 

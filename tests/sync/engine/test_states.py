@@ -28,7 +28,7 @@ from sync.engine.states import (
     judge_sync,
     judge_table,
 )
-from sync.engine.switches import pause, resume
+from sync.engine.switches import explain_pause, pause, resume
 from sync.errors import PROBLEMS, SourceError, TargetError
 from sync.models import (
     DataSyncProgress,
@@ -351,6 +351,14 @@ def test_a_paused_sync_says_since_when_and_by_whom(export: Export) -> None:
     assert status(export).verdict.reason == "paused 5 min ago by ben"
     export.config.events.all().delete()
     assert status(export).verdict.reason == "somebody paused it"
+
+
+def test_a_paused_sync_says_why(export: Export) -> None:
+    pause(export.config, by="ben", reason="upgrade of Dataverse")
+    said = "paused 0 s ago by ben: upgrade of Dataverse"
+    assert status(export).verdict.reason == said
+    explain_pause(export.config, "a move", by="eve")
+    assert status(export).verdict.reason == "paused 0 s ago by ben; eve says: a move"
 
 
 def test_a_paused_sync_and_its_tables_are_paused(export: Export) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,7 @@ from sync.engine import switches
 from sync.engine.due import due_tables
 from sync.engine.load import sync_table
 from sync.engine.locks import Namespace, exclusive
-from sync.models import DataSyncProgress, Event, SyncTable
+from sync.models import DataSyncProgress, Event, SyncConfig, SyncTable
 from tests.sync.conftest import Export
 
 
@@ -66,6 +67,102 @@ def test_pausing_twice_records_one_event(export: Export) -> None:
     assert switches.pause(export.entity("account"), by="me")
     assert not switches.pause(export.entity("account"), by="you")
     assert Event.objects.filter(kind="paused").count() == 1
+
+
+HOSTILE = "<script>\n\u202ealert\x07(1)\0 \ud800</script>"
+
+
+def pause_of(what: SyncConfig | SyncTable) -> str:
+    """Return what is told of a pause, but for the time."""
+    found = switches.pause_of(what)
+    return re.sub(r"^\d+ s ago ", "", str(found)) if found else ""
+
+
+def test_a_pause_may_say_why(export: Export) -> None:
+    assert switches.pause(export.config, by="bob", reason=" upgrade of\nDataverse ")
+    assert Event.objects.get().message == "by bob: upgrade of Dataverse"
+    found = switches.pause_of(export.config)
+    assert found
+    assert (found.since, found.reason) == ("0 s ago by bob", "upgrade of Dataverse")
+    assert str(found) == "0 s ago by bob: upgrade of Dataverse"
+    assert switches.resume(export.config, by="bob")
+    assert switches.pause_of(export.config) is None
+
+
+@pytest.mark.parametrize("reason", ["", " ", "\n\t"])
+def test_a_pause_without_a_reason_is_told_as_ever(export: Export, reason: str) -> None:
+    assert switches.pause(export.config, by="bob", reason=reason)
+    assert Event.objects.get().message == "by bob"
+    assert pause_of(export.config) == "by bob"
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (HOSTILE, "<script> \\u202ealert\\x07(1)\N{REPLACEMENT CHARACTER} ?</script>"),
+        ("x" * 300, "x" * 200),
+        ("\x07" * 100, "\\x07" * 50),
+        ("y" * 199 + " z", "y" * 199),
+        ("by eve: no; he says: yes", "by eve: no; he says: yes"),
+    ],
+)
+def test_a_reason_is_one_line_of_what_can_be_shown(
+    export: Export, reason: str, told: str
+) -> None:
+    switches.pause(export.config, by="bob", reason=reason)
+    assert pause_of(export.config) == f"by bob: {told}"
+    assert switches.explain_pause(export.config, told, by="eve")
+    assert pause_of(export.config) == f"by bob: {told}", "it is the same one"
+    assert switches.explain_pause(export.config, reason + "!", by="eve")
+    assert switches.explain_pause(export.config, reason, by="bob")
+    assert pause_of(export.config) == f"by bob: {told}"
+
+
+def test_the_reason_of_a_pause_may_be_told_later_also_by_others(
+    export: Export,
+) -> None:
+    switches.pause(export.config, by="bob")
+    then = Event.objects.get().happened_at
+    for by, reason, told in (
+        ("bob", "upgrade", "by bob: upgrade"),
+        ("eve", "longer upgrade", "by bob; eve says: longer upgrade"),
+        ("amy", "", "by bob"),
+        ("amy", "a move", "by bob; amy says: a move"),
+        ("bob", "no move", "by bob: no move"),
+    ):
+        assert switches.explain_pause(export.config, reason, by=by)
+        assert pause_of(export.config) == told
+    assert Event.objects.get().happened_at == then, "it is the same pause"
+
+
+def test_only_the_newest_pause_of_what_is_paused_is_explained(export: Export) -> None:
+    export.upsert("account", 1)
+    export.upsert("contact", 1)
+    export.close_folder()
+    export.poll()
+    account = export.entity("account")
+    assert not switches.explain_pause(account, "why", by="me")
+    for _ in range(2):
+        switches.pause(account, by="me")
+        account.refresh_from_db()
+        switches.resume(account, by="me")
+        account.refresh_from_db()
+    assert not switches.explain_pause(account, "why", by="me")
+    switches.pause(account, by="me")
+    switches.pause(export.config, by="me")
+    switches.pause(export.entity("contact"), by="me")
+    assert switches.explain_pause(account, "why", by="me"), "it reads anew"
+    events = Event.objects.filter(kind="paused", message="by me: why")
+    assert [event.table_name for event in events] == ["account"]
+    assert Event.objects.filter(kind="paused").count() == 5
+
+
+def test_of_a_pause_that_no_event_tells_no_reason_is_kept(export: Export) -> None:
+    switches.pause(export.config, by="me")
+    Event.objects.all().delete()
+    assert not switches.explain_pause(export.config, "why", by="me")
+    assert switches.pause_of(export.config) is None
+    assert not Event.objects.exists()
 
 
 def test_a_parked_table_is_parked_again_after_its_pause(export: Export) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -17,6 +18,7 @@ from pytest_django import Settings
 from sync.engine import bundle_parts
 from sync.engine.bundle import bundle, file_name
 from sync.engine.discretion import TOLD, WITHHELD, host_of, told, without_secrets
+from sync.engine.switches import explain_pause, pause
 from sync.errors import PROBLEMS
 from sync.models import Event, Incident
 from tests import processes
@@ -126,6 +128,22 @@ def test_no_text_that_may_quote_a_row_is_in_it(export: Export, code: str) -> Non
     found = bundle()
     assert VALUE not in text_of(found)
     assert parts(found)["errors"]["partitions"][0]["code"] == code
+
+
+def test_why_something_is_paused_is_not_in_it(export: Export) -> None:
+    """It is a person's own words, who may quote what is in a row."""
+    export.upsert("account", 1, name="a")
+    export.close_folder()
+    export.poll()
+    for what in (export.entity("account"), export.config):
+        pause(what, by="bob", reason=f"wrong: {VALUE}")
+    explain_pause(export.config, f"still wrong: {VALUE}", by="eve")
+    found = bundle()
+    assert VALUE not in text_of(found)
+    [sync] = parts(found)["status"]["syncs"]
+    assert re.fullmatch(r"paused \d+ s ago by bob", sync["reason"])
+    events = parts(found)["errors"]["events"]
+    assert [e["said"] for e in events if e["kind"] == "paused"] == ["by bob"] * 2
 
 
 def test_of_every_code_it_is_decided_what_is_told() -> None:

@@ -307,6 +307,25 @@ def test_a_table_is_paused_and_resumed_by_somebody(
     assert queued() == [("look", (export.config.pk,))]
 
 
+def test_what_is_refused_because_of_a_pause_says_why_it_is_paused(
+    operator: Client, export: Export
+) -> None:
+    table = filled(export)
+    switches.pause(table, by="bob", reason="upgrade of Dataverse")
+    ago = r"account was paused \d+ s ago by bob: upgrade of Dataverse\."
+    for deed in ("retry", "refresh"):
+        text = said(press(operator, table, deed))
+        assert re.fullmatch(rf"{ago} Resume it first\.", text)
+    assert re.fullmatch(ago, said(press(operator, table, "pause")))
+    switches.pause(export.config, by="bob", reason="Which one? All!")
+    text = said(press(operator, export.config, "sync-now"))
+    assert text.endswith("by bob: Which one? All! Resume it first.")
+    text = said(press(operator, table, "retry"))
+    assert text.startswith(f"{export.config.name} was paused"), "it would come next"
+    text = said(press(operator, table, "pause"))
+    assert text.startswith("account was paused"), "that is what was pressed"
+
+
 def test_a_resumed_table_of_a_paused_sync_still_waits(
     operator: Client, export: Export
 ) -> None:
