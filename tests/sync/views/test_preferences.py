@@ -143,7 +143,7 @@ def pages(loaded: Export) -> list[str]:
     sync = loaded.config.pk
     tables = SyncTable.objects.values_list("pk", flat=True)
     return [
-        *("/", "/live/", f"/syncs/{sync}/", f"/syncs/{sync}/live/"),
+        *("/", "/live/", "/errors/", f"/syncs/{sync}/", f"/syncs/{sync}/live/"),
         *(f"/syncs/{sync}/{part}/" for part in ("timeline", "schema", "settings")),
         *(f"/tables/{pk}/{part}" for pk in tables for part in ("", "?part=events")),
         *(f"/tables/{pk}/live/" for pk in tables),
