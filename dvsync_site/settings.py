@@ -242,6 +242,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "sync.middleware.time_zone",
 ]
 TEMPLATES = [
     {

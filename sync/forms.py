@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any, ClassVar
 
 from django import forms
 
 from sync.engine.configs import unasked
+from sync.engine.time_zones import zone_names
 from sync.models import (
     BadRowPolicy,
     EmptyText,
@@ -185,3 +187,30 @@ class DeletionForm(forms.Form):
         if name != self._expected:
             raise forms.ValidationError("That is not the name of the sync.")
         return name
+
+
+def _zones() -> list[tuple[str, str | list[tuple[str, str]]]]:
+    """Return UTC, then the places of each area."""
+    places = sorted(zone_names() - {"UTC"})
+    areas = groupby(places, key=lambda name: name.partition("/")[0])
+    choices = [(area, [_place(name) for name in names]) for area, names in areas]
+    return [("UTC", "UTC"), *choices]
+
+
+def _place(name: str) -> tuple[str, str]:
+    return name, name.partition("/")[2].replace("_", " ")
+
+
+class PreferencesForm(forms.Form):
+    """How a person wants to see the pages."""
+
+    zone = forms.ChoiceField(
+        label="Time zone",
+        choices=_zones,
+        error_messages={
+            "required": "Choose a time zone.",
+            "invalid_choice": "This is no time zone that dvsync knows.",
+        },
+        help_text="In which these pages show times, each with the name of its zone or "
+        "its offset. This browser remembers it for a year.",
+    )

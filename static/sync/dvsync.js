@@ -207,3 +207,31 @@
     setInterval(show, 1000);
   });
 })();
+
+// The preferences: the time zone of this browser, to be taken with one press.
+document.addEventListener("DOMContentLoaded", () => {
+  const button = document.getElementById("browser-zone");
+  if (!button) return;
+  // Browsers keep to old names, which a server may not have.
+  const RENAMED = {
+    "America/Buenos_Aires": "America/Argentina/Buenos_Aires",
+    "America/Indianapolis": "America/Indiana/Indianapolis",
+    "Asia/Calcutta": "Asia/Kolkata",
+    "Asia/Katmandu": "Asia/Kathmandu",
+    "Asia/Rangoon": "Asia/Yangon",
+    "Asia/Saigon": "Asia/Ho_Chi_Minh",
+    "Europe/Kiev": "Europe/Kyiv",
+  };
+  const select = button.form.elements.zone;
+  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+  const option = [...select.options].find(
+    ({ value }) => value === (RENAMED[timeZone] || timeZone),
+  );
+  if (!option || option.selected) return;
+  button.textContent = `Use this browser's: ${option.value}`;
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    select.value = option.value;
+    button.form.requestSubmit();
+  });
+});

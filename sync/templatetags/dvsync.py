@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import template
@@ -11,7 +11,7 @@ from django.db.models import Model
 from django.utils import timezone
 
 from sync import printable
-from sync.engine import error_cards, folders, words
+from sync.engine import error_cards, folders, time_zones, words
 from sync.engine.error_cards import ErrorCard
 from sync.engine.overview import SyncStatus, TableStatus
 from sync.engine.states import State
@@ -74,6 +74,24 @@ def took(row: DataSyncProgress) -> str:
     return words.span(time) if time >= timedelta(seconds=1) else "< 1 s"
 
 
+@register.filter
+def clock(moment: datetime) -> str:
+    """Return a moment in the person's time zone: 2026-03-01 09:15:01 CET."""
+    return time_zones.clock(moment)
+
+
+@register.filter
+def iso(moment: datetime) -> str:
+    """Return a moment for machines: in UTC, as ISO 8601 has it."""
+    return moment.astimezone(UTC).isoformat()
+
+
+@register.simple_tag
+def time_zone() -> str:
+    """Return the name of the zone that a page's times are in: UTC, Europe/Berlin."""
+    return str(timezone.get_current_timezone())
+
+
 @register.inclusion_tag("dvsync/state.html")
 def state(value: State) -> dict[str, Any]:
     """Show the word for a state with its icon and colour."""
@@ -82,7 +100,7 @@ def state(value: State) -> dict[str, Any]:
 
 @register.inclusion_tag("dvsync/time.html")
 def ago(moment: datetime | None, suffix: str = "ago") -> dict[str, Any]:
-    """Show how long ago a moment was; its absolute time in UTC is at hand."""
+    """Show how long ago a moment was; its absolute time is at hand."""
     since = timezone.now() - moment if moment else None
     return {"moment": moment, "since": since, "suffix": suffix}
 

@@ -6,12 +6,13 @@ The template only puts them in their places, and escapes them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.urls import reverse
 
 from sync.engine.overview import TableStatus
+from sync.engine.time_zones import in_zone
 from sync.engine.words import plural, size, span
 from sync.models import SyncTable
 from sync.printable import printable
@@ -84,13 +85,18 @@ def _applied(table: SyncTable, now: datetime) -> dict[str, str]:
     }
     if at := table.last_loaded_at:
         found |= {
-            "loaded": f"{at.astimezone(UTC):%Y-%m-%dT%H:%MZ}",
+            "loaded": _minute(at),
             "ago": span(now - at),
             "last": rows_text(
                 table.last_inserted, table.last_updated, table.last_deleted
             ),
         }
     return found
+
+
+def _minute(at: datetime) -> str:
+    """Return a time as ISO 8601 has it; a tooltip shows it as it is."""
+    return in_zone(at).isoformat(timespec="minutes").replace("+00:00", "Z")
 
 
 def _missing(status: TableStatus) -> dict[str, str]:

@@ -51,6 +51,7 @@ PAGES: dict[str, Paths] = {
     "error-help": _errors,
     "quarantine": _fixed("/quarantine/"),
     "support-bundle": _fixed("/support-bundle/"),
+    "preferences": _fixed("/preferences/"),
     "setup": _fixed("/setup/"),
     "setup-first-rows": _of_main("setup-first-rows"),
     "admin:index": _fixed("/admin/"),

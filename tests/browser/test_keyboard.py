@@ -77,6 +77,19 @@ def test_a_sync_is_paused_resumed_and_opened(visit: Visit, sales: Export) -> Non
     expect(page.get_by_role("heading", level=1)).to_have_text(name)
 
 
+def test_a_time_zone_is_chosen(visit: Visit, sales: Export) -> None:
+    page = visit("viewer", timezone_id="Asia/Tokyo")
+    page.goto("/")
+    follow(page, "Times in UTC")
+    go_to(page, "Time zone")
+    page.keyboard.type("Berlin")
+    follow(page, "Save")
+    expect(page.locator(".messagelist")).to_contain_text("Europe/Berlin")
+    follow(page, "Times in Europe/Berlin")
+    follow(page, "Use this browser's: Asia/Tokyo", "Space")
+    expect(page.get_by_role("link", name="Times in Asia/Tokyo")).to_be_visible()
+
+
 def test_a_failure_is_found_and_tried_again(visit: Visit, sales: Export) -> None:
     sales.upsert("account", 4, amount="12.5")
     path = sales.root / sales.folder.name / "account" / "2026.csv"

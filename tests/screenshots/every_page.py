@@ -65,6 +65,7 @@ def _fixed() -> dict[str, str]:
         "errors": reverse("errors"),
         "quarantine": reverse("quarantine"),
         "support-bundle": reverse("support-bundle"),
+        "preferences": reverse("preferences"),
         "error-help": reverse("error-help", args=["bad_value"]),
         "admin": reverse("admin:index"),
         "admin-progress": reverse("admin:sync_datasyncprogress_changelist"),

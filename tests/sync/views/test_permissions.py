@@ -79,6 +79,7 @@ PAGES = {
     "errors/<slug:code>/": Line(VIEWER, NEVER),
     "quarantine/": Line(VIEWER, NEVER),
     "quarantine/decide/": Line(NEVER, OPERATOR),
+    "preferences/": Line(VIEWER, VIEWER, (422,)),
     "setup/": Line(ADMINISTRATOR, NEVER),
     "setup/<slug:step>/": Line(ADMINISTRATOR, ADMINISTRATOR, (400, 422)),
     "setup/columns/": Line(ADMINISTRATOR, NEVER, (404,)),
