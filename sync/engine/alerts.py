@@ -19,7 +19,6 @@ from sync.models import Incident, SyncConfig, SyncTable, clean
 __all__ = ["Alarm", "deliver", "review"]
 
 TEXTS = ("kind", "code", "message", "where", "remedy")
-CHANGEABLE = (*TEXTS, "acknowledged_at", "acknowledged_by")
 
 Place = tuple[int, str]
 
@@ -79,7 +78,7 @@ def review(alarms: Iterable[Alarm]) -> None:
         )
         Incident.objects.bulk_update(
             [i for place, i in known.items() if _changes(i, present.get(place))],
-            CHANGEABLE,
+            TEXTS,
             batch_size=500,
         )
         _close([i for place, i in known.items() if place not in present], now)
@@ -99,14 +98,9 @@ def _texts(alarm: Alarm) -> dict[str, str]:
 
 
 def _changes(incident: Incident, alarm: Alarm | None) -> bool:
-    """Let the incident be as its alarm is now; say whether that changes it.
-
-    Graver than it was, or of another cause, it is nothing that somebody has seen.
-    """
+    """Let the incident be as its alarm is now; say whether that changes it."""
     if alarm is None:
         return False
-    if alarm.weight > incident.weight or alarm.code != incident.code:
-        incident.forget_acknowledgement()
     changed = False
     for name, text in _texts(alarm).items():
         changed = changed or getattr(incident, name) != text

@@ -102,7 +102,7 @@ def _event(incident: Incident, told: Notice | None, now: datetime) -> str:
         return RECOVERED
     if told is None or incident.weight > Incident.Kind(told.kind).weight:
         return OPENED
-    if incident.acknowledged_at:
+    if incident.acknowledged:
         return ""
     return REMINDER if now - told.sent_at >= REMIND_AFTER else ""
 

@@ -133,7 +133,7 @@ def card_of_table(status: TableStatus) -> ErrorCard | None:
     if not verdict.state.needs_attention:
         return None
     if verdict.error is None:
-        return card_without_error(verdict, table)
+        return _card_without_error(verdict, table)
     row = _row_behind(status)
     return card_of_error(
         verdict.error,
@@ -148,14 +148,22 @@ def card_of_table(status: TableStatus) -> ErrorCard | None:
 
 def card_of_sync(status: SyncStatus) -> ErrorCard | None:
     """Return what is wrong with a sync itself, None when nothing is."""
-    verdict, config = status.verdict, status.config
-    if verdict.error is None or not verdict.state.needs_attention:
+    own = status.own
+    if own is None or not own.state.needs_attention:
         return None
+    if own.error is None:
+        return ErrorCard(
+            state=own.state,
+            title="The source is not looked at",
+            message=own.reason,
+            kept="The tables kept their last good content; what was exported waits.",
+            remedy=own.remedy,
+        )
     return card_of_error(
-        verdict.error,
-        state=verdict.state,
-        failed_at=config.failing_since,
-        command=verdict.remedy,
+        own.error,
+        state=own.state,
+        failed_at=status.config.failing_since,
+        command=own.remedy,
     )
 
 
@@ -217,8 +225,7 @@ def _row_behind(status: TableStatus) -> Unapplied | None:
     return next((r for r in rows if r and r.error == status.verdict.error), None)
 
 
-def card_without_error(verdict: Verdict, table: SyncTable) -> ErrorCard:
-    """Return trouble in words that no error is behind: something waits for a word."""
+def _card_without_error(verdict: Verdict, table: SyncTable) -> ErrorCard:
     title, kept, remedy, names = _words(verdict, table)
     return ErrorCard(
         state=verdict.state,

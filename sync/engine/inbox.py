@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from sync.engine.error_cards import (
@@ -15,42 +14,54 @@ from sync.engine.error_cards import (
     card_of_error,
     card_of_sync,
     card_of_table,
-    card_without_error,
 )
-from sync.engine.overview import Overview
-from sync.engine.states import WORST_FIRST, State, Trouble, Verdict
-from sync.models import Event, Incident, SyncConfig, SyncTable
+from sync.engine.overview import Overview, TableStatus
+from sync.engine.states import WORST_FIRST, State, Trouble
+from sync.models import Event, Incident, SyncConfig, SyncTable, clean
 
+# So many tables, or errors, one press is for; of a group with more the first.
+MOST_AT_ONCE = 1000
 # What ended is shown for so long, and so much of it.
 ENDED_FOR = timedelta(days=7)
 ENDED_MOST = 100
-# Of tables and syncs no more is read than is shown.
-_LARGE = ("columns", "attributes", "config__model_json")
-_STATES = {
-    Incident.Kind.LATE: State.LATE,
-    Incident.Kind.FAILING: State.FAILING,
-    Incident.Kind.ACTION_REQUIRED: State.ACTION_REQUIRED,
+_ACKNOWLEDGED = [f"acknowledged_{name}" for name in ("at", "by", "kind", "code")]
+_KINDS = {
+    State.LATE: Incident.Kind.LATE,
+    State.FAILING: Incident.Kind.FAILING,
+    State.ACTION_REQUIRED: Incident.Kind.ACTION_REQUIRED,
 }
 
 
 @dataclass(frozen=True)
 class Item:
-    """Trouble of a table; of the sync itself, or of a table that is gone, without one.
+    """Trouble of a table, or without one of the sync itself.
 
-    ``incident`` is None before the poll has made one of it. What is ``over`` is not
-    wrong now, but its incident lasts until the table was loaded.
+    ``incident`` is None before the poll has made one of it. What is being tried again
+    is not wrong now, but its incident lasts until the table was loaded: its card is of
+    the state *syncing*.
     """
 
     card: ErrorCard
     config: SyncConfig
-    table: SyncTable | None
+    status: TableStatus | None
     incident: Incident | None
-    over: bool = False
+
+    @property
+    def table(self) -> SyncTable | None:
+        """The table; None for the sync itself."""
+        return self.status.table if self.status else None
+
+    @property
+    def retriable(self) -> bool:
+        """Whether a person may let it be tried again, and that is of any use."""
+        useful = any(deed.name == "retry" for deed in self.card.deeds)
+        wrong = self.card.state.needs_attention
+        return bool(wrong and useful and self.status and self.status.retriable)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Trouble of one cause, the oldest first; ``card`` is that of the first.
+    """Trouble of one cause, the oldest first.
 
     One cause: the same state, the same error, in a column of the same name.
     """
@@ -59,8 +70,13 @@ class Group:
 
     @property
     def card(self) -> ErrorCard:
-        """What is told of all of it."""
+        """What is told of all of it: the card of the first."""
         return self.items[0].card
+
+    @property
+    def kind(self) -> str:
+        """As what it is acknowledged; "" when nothing is wrong now."""
+        return _KINDS.get(self.card.state, "")
 
     @property
     def incidents(self) -> list[Incident]:
@@ -74,22 +90,20 @@ class Group:
 
     @property
     def unseen(self) -> list[Incident]:
-        """Its incidents that nobody has acknowledged."""
-        return [one for one in self.incidents if not one.acknowledged_at]
+        """Its incidents that nobody has acknowledged, as many as one press is for."""
+        found = [one for one in self.incidents if not one.acknowledged]
+        return found[:MOST_AT_ONCE] if self.kind else []
 
     @property
     def acknowledged(self) -> bool:
         """Whether somebody has seen all of it."""
-        return all(i.incident and i.incident.acknowledged_at for i in self.items)
+        return all(i.incident and i.incident.acknowledged for i in self.items)
 
     @property
     def retriable(self) -> list[SyncTable]:
-        """Its tables that may be tried again, where that is part of the remedy."""
-        return [
-            item.table
-            for item in self.items
-            if item.table and any(deed.name == "retry" for deed in item.card.deeds)
-        ]
+        """Its tables that may be tried again, as many as one press is for."""
+        found = [item.table for item in self.items if item.table and item.retriable]
+        return found[:MOST_AT_ONCE]
 
 
 def groups(seen: Overview) -> list[Group]:
@@ -97,8 +111,13 @@ def groups(seen: Overview) -> list[Group]:
 
     Then the gravest, then that of the most tables.
     """
+
+    def age(item: Item) -> tuple[datetime, str, str]:
+        began = item.incident.opened_at if item.incident else seen.at
+        return began, item.config.name, item.table.entity if item.table else ""
+
     found: dict[tuple[str, ...], list[Item]] = {}
-    for item in sorted(_items(seen), key=_age):
+    for item in sorted(_items(seen), key=age):
         card = item.card
         cause = (card.state.value, card.code, card.title, card.place.column)
         found.setdefault(cause, []).append(item)
@@ -113,41 +132,23 @@ def groups(seen: Overview) -> list[Group]:
 
 
 def _items(seen: Overview) -> Iterator[Item]:
-    rows = _open().select_related("config").defer("config__model_json")
-    known = {(row.config_id, row.table_name): row for row in rows}
+    known = {(row.config_id, row.table_name): row for row in Incident.objects.open()}
     for sync in seen.syncs:
-        incident = known.pop((sync.config.pk, ""), None)
+        config = sync.config
         if card := card_of_sync(sync):
-            yield Item(card, sync.config, None, incident)
-        elif incident:
-            yield _over(incident, None)
+            yield Item(card, config, None, known.get((config.pk, "")))
         for status in sync.tables:
-            incident = known.pop((sync.config.pk, status.table.entity), None)
+            incident = known.get((config.pk, status.table.entity))
             if card := card_of_table(status):
-                yield Item(card, sync.config, status.table, incident)
-            elif incident:
-                yield _over(incident, status.table)
-    for incident in known.values():
-        yield _over(incident, None)
+                yield Item(card, config, status, incident)
+            elif incident and incident.code and status.state is not State.PAUSED:
+                yield Item(_tried_again(incident), config, status, incident)
 
 
-def _over(incident: Incident, table: SyncTable | None) -> Item:
+def _tried_again(incident: Incident) -> ErrorCard:
     """Tell an incident that lasts although nothing is wrong now, as it was told."""
-    state = _STATES[Incident.Kind(incident.kind)]
-    if table and not incident.code:
-        verdict = Verdict(state, incident.message, incident.remedy)
-        card = card_without_error(verdict, table)
-    else:
-        texts = (incident.code, incident.message, incident.where, incident.remedy)
-        card = card_of_error(Trouble(*texts), state=state, table=table)
-    return Item(card, incident.config, table, incident, over=True)
-
-
-def _age(item: Item) -> tuple[bool, datetime, str, str]:
-    incident = item.incident
-    began = incident.opened_at if incident else timezone.now()
-    entity = item.table.entity if item.table else ""
-    return incident is None, began, item.config.name, entity
+    texts = (incident.code, incident.message, incident.where, incident.remedy)
+    return card_of_error(Trouble(*texts), state=State.SYNCING)
 
 
 def ended() -> list[tuple[Incident, SyncTable | None]]:
@@ -162,41 +163,38 @@ def ended() -> list[tuple[Incident, SyncTable | None]]:
     tables = SyncTable.objects.filter(
         config__in={incident.config_id for incident in incidents},
         entity__in={incident.table_name for incident in incidents},
-    )
-    tables = tables.select_related("config").defer(*_LARGE)
+    ).only("config_id", "entity")
     known = {(table.config_id, table.entity): table for table in tables}
     return [(row, known.get((row.config_id, row.table_name))) for row in incidents]
 
 
 def count_unseen() -> int:
     """Return how many open incidents nobody has acknowledged."""
-    return _open().filter(acknowledged_at=None).count()
+    return Incident.objects.open().unseen().count()
 
 
-def acknowledge(incidents: Iterable[int], *, by: str) -> list[Incident]:
-    """Note that somebody has seen incidents; return those that nobody had seen.
+def acknowledge(incidents: Iterable[int], kind: str, code: str, *, by: str) -> int:
+    """Note that somebody has seen incidents as this; return of how many nobody had.
 
-    They are told of no more while they last as they are. One that gets graver, or has
-    another cause, is news again.
+    They are told of no more while they last as they are: one that was or becomes
+    graver than this ``kind``, or of another ``code``, is news.
     """
     now = timezone.now()
     with transaction.atomic():
-        unseen = _open().filter(acknowledged_at=None, pk__in=list(incidents))
-        seen = list(unseen.select_related("config").select_for_update(of=("self",)))
-        for incident in seen:
-            incident.acknowledge(by, now)
-            Event.record(
-                incident.config,
-                "acknowledged",
-                f"by {by}",
+        rows = Incident.objects.filter(closed_at=None, pk__in=list(incidents)).unseen()
+        seen = []
+        for incident in rows.select_for_update(of=("self",)).order_by("pk"):
+            incident.acknowledge(kind, code, by=by, now=now)
+            if incident.acknowledged:
+                seen.append(incident)
+        Incident.objects.bulk_update(seen, _ACKNOWLEDGED, batch_size=500)
+        Event.objects.bulk_create(
+            Event(
+                config_id=incident.config_id,
                 table_name=incident.table_name,
+                kind="acknowledged",
+                message=clean(f"by {by}"),
             )
-        Incident.objects.bulk_update(
-            seen, ["acknowledged_at", "acknowledged_by"], batch_size=500
+            for incident in seen
         )
-    return seen
-
-
-def _open() -> QuerySet[Incident]:
-    oldest = Incident.objects.filter(closed_at=None)
-    return oldest.order_by("opened_at", "config__name", "table_name")
+    return len(seen)

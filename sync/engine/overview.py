@@ -35,6 +35,7 @@ from sync.engine.states import (
     TableFacts,
     Trouble,
     Verdict,
+    judge_source,
     judge_sync,
     judge_table,
 )
@@ -97,11 +98,12 @@ class SyncStatus:
     ``applied_through`` is the newest partition that any of its tables applied, closed
     at ``applied_closed_at``. Of its ``waiting`` folders, closed but not complete, the
     oldest are given with the reason. ``rates`` are the rows applied in each minute of
-    the last hour, if they were asked for.
+    the last hour, if they were asked for. ``own`` is its verdict beside its tables'.
     """
 
     config: SyncConfig
     verdict: Verdict
+    own: Verdict | None
     tables: list[TableStatus]
     applied_through: str
     applied_closed_at: datetime | None
@@ -271,6 +273,7 @@ def _sync_status(config: Any, tables: list[TableStatus], clock: Clock) -> SyncSt
     return SyncStatus(
         config=config,
         verdict=judge_sync(facts, (table.state for table in tables), clock),
+        own=judge_source(facts, clock),
         tables=tables,
         applied_through=newest[2],
         applied_closed_at=newest[1],

@@ -13,12 +13,19 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from sync.engine.forgetting import forget_deletes, prune_ledger
 from sync.engine.session import database_errors
-from sync.models import Cluster, Event, Incident, QuarantinedRow, SyncConfig
+from sync.models import (
+    Cluster,
+    Event,
+    Incident,
+    QuarantinedRow,
+    SyncConfig,
+    SyncTable,
+)
 
 # So many rows of a kind go in one call.
 MOST_ROWS = 10_000
@@ -56,7 +63,7 @@ def _prune_records(now: datetime, before: datetime) -> dict[str, int]:
     applied = QuarantinedRow.State.APPLIED
     tasks = apps.get_model("django_q", "Task")._default_manager
     old = {
-        "events": Event.objects.filter(happened_at__lt=before),
+        "events": Event.objects.filter(happened_at__lt=before).exclude(_of_a_pause()),
         "incidents": Incident.objects.filter(closed_at__lt=before),
         "quarantined": QuarantinedRow.objects.filter(
             state=applied, decided_at__lt=before
@@ -65,6 +72,17 @@ def _prune_records(now: datetime, before: datetime) -> dict[str, int]:
         "clusters": Cluster.objects.filter(beat_at__lt=now - CLUSTER_GONE_AFTER),
     }
     return {kind: _delete(rows) for kind, rows in old.items()}
+
+
+def _of_a_pause() -> Q:
+    """Select the events that tell who paused, when and why, what is paused still."""
+    tables = SyncTable.objects.filter(
+        config=OuterRef("config"),
+        entity=OuterRef("table_name"),
+        state=SyncTable.State.PAUSED,
+    )
+    of_sync = Q(table_name="", config__paused=True)
+    return Q(kind="paused") & (of_sync | Q(Exists(tables)))
 
 
 def _delete(rows: QuerySet[Any]) -> int:

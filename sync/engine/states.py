@@ -150,6 +150,11 @@ def judge_table(facts: TableFacts, clock: Clock) -> Verdict:
     return Verdict(State.HEALTHY)
 
 
+def judge_source(facts: SyncFacts, clock: Clock) -> Verdict | None:
+    """Return what is to be said of a sync beside its tables; None: nothing."""
+    return None if facts.paused else _own(facts, clock)
+
+
 def judge_sync(facts: SyncFacts, tables: Iterable[State], clock: Clock) -> Verdict:
     """Return the state of a sync: its own trouble, or its worst table's.
 
@@ -159,7 +164,7 @@ def judge_sync(facts: SyncFacts, tables: Iterable[State], clock: Clock) -> Verdi
         since = f"paused {facts.paused_since}" if facts.paused_since else ""
         return _paused_verdict(facts.sync, since)
     states = set(tables)
-    own = _own(facts, clock)
+    own = judge_source(facts, clock)
     candidates = [own] if own else []
     candidates += [_of_tables(state) for state in states - {State.PAUSED}]
     if not candidates and states:

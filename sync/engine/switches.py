@@ -21,8 +21,8 @@ from sync.models.text import clean
 from sync.printable import printable
 
 REASON_LENGTH = 200
-# What an event says of a pause: "by bob: why", or "by bob; eve says: why". No name of
-# a user holds either of the two, a reason may.
+# What an event says of a pause: "by bob: why", or "by bob; eve says: why". A reason may
+# hold either of the two, a name is recorded without.
 _BEFORE_TELLER, _BEFORE_REASON = "; ", ": "
 
 
@@ -49,7 +49,8 @@ def pause(what: SyncConfig | SyncTable, *, by: str, reason: str = "") -> bool:
     with transaction.atomic():
         if not what.pause():
             return False
-        _record(what, "paused", _with_reason(f"by {by}", _line(reason)))
+        who = f"by {_name(by)}"
+        _record(what, "paused", _with_reason(who, _line(reason)))
     return True
 
 
@@ -59,10 +60,13 @@ def explain_pause(what: SyncConfig | SyncTable, reason: str, *, by: str) -> bool
     It stays paused by whom it was, and since then; who else tells the reason is named
     with it. False also when no event tells of the pause any more.
     """
-    reason = _line(reason)
+    reason, by = _line(reason), _name(by)
     with transaction.atomic():
-        table = isinstance(what, SyncTable)
-        what.refresh_from_db(fields=["state" if table else "paused"])
+        try:
+            table = isinstance(what, SyncTable)
+            what.refresh_from_db(fields=["state" if table else "paused"])
+        except (SyncConfig.DoesNotExist, SyncTable.DoesNotExist):
+            return False  # it was deleted meanwhile
         event = _newest(what, Event.objects.select_for_update())
         if event is None:
             return False
@@ -167,6 +171,12 @@ def _newest(what: SyncConfig | SyncTable, events: QuerySet[Event]) -> Event | No
 def _line(reason: str) -> str:
     """Return a reason as one line that is safe to look at, and not too long."""
     return printable(" ".join(clean(reason).split()))[:REASON_LENGTH].rstrip()
+
+
+def _name(by: str) -> str:
+    for separator in (_BEFORE_TELLER, _BEFORE_REASON):
+        by = by.replace(separator, " ")
+    return by
 
 
 def _with_reason(who: str, reason: str) -> str:

@@ -258,7 +258,9 @@ def _incidents(
 ) -> Iterable[Incident]:
     if wanted.category not in {"", "alerts"}:
         return ()
-    rows = Incident.objects.filter(config=config, **{f"{time}__isnull": False})
+    rows: QuerySet[Incident] = Incident.objects.filter(
+        config=config, **{f"{time}__isnull": False}
+    )
     rows = _filtered(rows, wanted, "kind", "code")
     if wanted.level == "error":
         rows = rows.exclude(kind=Incident.Kind.LATE)

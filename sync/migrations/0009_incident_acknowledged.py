@@ -19,4 +19,23 @@ class Migration(migrations.Migration):
             name="acknowledged_by",
             field=models.TextField(blank=True, db_default=""),
         ),
+        migrations.AddField(
+            model_name="incident",
+            name="acknowledged_code",
+            field=models.TextField(blank=True, db_default=""),
+        ),
+        migrations.AddField(
+            model_name="incident",
+            name="acknowledged_kind",
+            field=models.CharField(
+                blank=True,
+                choices=[
+                    ("late", "Late"),
+                    ("failing", "Failing"),
+                    ("action_required", "Action Required"),
+                ],
+                db_default="",
+                max_length=20,
+            ),
+        ),
     ]

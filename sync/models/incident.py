@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from datetime import datetime, timedelta
-from typing import ClassVar
+from functools import reduce
+from operator import or_
+from typing import ClassVar, Self
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from sync.models.config import SyncConfig
@@ -17,13 +19,34 @@ FIRST_RETRY = timedelta(minutes=1)
 LAST_RETRY = timedelta(hours=1)
 
 
+class IncidentQuerySet(models.QuerySet["Incident"]):
+    """Incidents, by whether they are still of interest."""
+
+    def open(self) -> Self:
+        """Return those that last, the oldest first."""
+        rows = self.filter(closed_at=None)
+        return rows.order_by("opened_at", "config__name", "table_name")
+
+    def unseen(self) -> Self:
+        """Return those that nobody has acknowledged as they are."""
+        kinds = Incident.Kind.values
+        graver = (
+            Q(kind=kind, acknowledged_kind__in=kinds[:weight])
+            for weight, kind in enumerate(kinds)
+        )
+        another = ~Q(code="") & ~Q(code=F("acknowledged_code"))
+        return self.filter(reduce(or_, graver, another | Q(acknowledged_at=None)))
+
+
 class Incident(models.Model):
     """Something that is wrong with a table, from its first sign to its end.
 
     ``table_name`` is empty for the sync itself. A table has one open incident at the
     most, whatever becomes of its kind. A ``muted`` one ended because nobody wants to
-    hear of it any more: its table was paused, or is not replicated. Of an acknowledged
-    one no reminders are sent.
+    hear of it any more: its table was paused, or is not replicated.
+
+    What somebody has acknowledged is kept beside it: its kind and code as they were
+    seen. No reminders are sent of it, until it is graver or of another cause.
     """
 
     class Kind(models.TextChoices):
@@ -52,6 +75,12 @@ class Incident(models.Model):
     muted = models.BooleanField(default=False)
     acknowledged_at = models.DateTimeField(null=True, blank=True)
     acknowledged_by = models.TextField(blank=True, db_default="")
+    acknowledged_kind = models.CharField(
+        max_length=20, choices=Kind, blank=True, db_default=""
+    )
+    acknowledged_code = models.TextField(blank=True, db_default="")
+
+    objects = IncidentQuerySet.as_manager()
 
     class Meta:
         ordering: ClassVar = ["-opened_at", "-pk"]
@@ -83,13 +112,21 @@ class Incident(models.Model):
         """How long it lasted; None while it lasts."""
         return self.closed_at - self.opened_at if self.closed_at else None
 
-    def acknowledge(self, by: str, now: datetime) -> None:
-        """Note who has seen it; to be saved by the caller."""
-        self.acknowledged_at, self.acknowledged_by = now, clean(by)
+    @property
+    def acknowledged(self) -> bool:
+        """Whether somebody has seen it as it is: as ``unseen`` asks the database.
 
-    def forget_acknowledgement(self) -> None:
-        """Let it be as if nobody had seen it; to be saved by the caller."""
-        self.acknowledged_at, self.acknowledged_by = None, ""
+        One without a code only waits: it is no other cause.
+        """
+        if self.acknowledged_at is None:
+            return False
+        graver = self.weight > self.Kind(self.acknowledged_kind).weight
+        return not graver and self.code in {"", self.acknowledged_code}
+
+    def acknowledge(self, kind: str, code: str, *, by: str, now: datetime) -> None:
+        """Note who has seen it, and as what; to be saved by the caller."""
+        self.acknowledged_at, self.acknowledged_by = now, clean(by)
+        self.acknowledged_kind, self.acknowledged_code = kind, clean(code)
 
 
 class Receiver(models.Model):

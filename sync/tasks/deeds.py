@@ -139,31 +139,44 @@ def retry_sync(config: SyncConfig, by: str) -> Said:
 
 def retry(table: SyncTable, by: str, only: str | None = None) -> Said:
     """Let a table that failed or is parked be tried again."""
-    name = printable(table.entity)
-    if table.paused:
-        return Said(False, _table_is_paused(table))
-    if load := _running(table):
-        return Said(False, f"{name} is being loaded{_since(load)}.")
-    if not switches.retry(table, by=by):
-        held = " It is held for its deletes: approve them first."
-        why = held if table.state == SyncTable.State.HELD else ""
-        return Said(False, f"{name} has nothing to retry.{why}")
+    if why := _retried(table, by, _running(table)):
+        return Said(False, why)
     queue.enqueue_look(table.config)
-    return Said(True, f"{name} is tried again.", _without_service(queue.POLLS))
+    text = f"{printable(table.entity)} is tried again."
+    return Said(True, text, _without_service(queue.POLLS))
 
 
 def retry_all(tables: Iterable[SyncTable], by: str) -> Said:
     """Let tables be tried again, each as ``retry`` does; say what came of it."""
-    said = [(table, retry(table, by)) for table in tables]
-    tried = [table for table, one in said if one.done]
-    refused = [one.text for _, one in said if not one.done]
+    active = running(raw_cursor(), Namespace.TABLE)
+    tried, refused = [], []
+    for table in tables:
+        if why := _retried(table, by, active.get(table.pk)):
+            refused.append(why)
+        else:
+            tried.append(table)
+    for config in {table.config_id: table.config for table in tried}.values():
+        queue.enqueue_look(config)
     words = [f"Tried again: {_names(tried)}."] if tried else []
     words += refused[:NAMES_SHOWN]
-    if more := len(refused) - len(refused[:NAMES_SHOWN]):
-        words.append(f"{more:,} more have nothing to retry now.")
-    notes = [one.note for _, one in said if one.done]
+    if more := len(refused[NAMES_SHOWN:]):
+        words.append(f"Nor are {more:,} more to be tried now.")
     text = " ".join(words) or "Nothing is left to retry."
-    return Said(bool(tried), text, notes[0] if notes else "")
+    return Said(bool(tried), text, _without_service(queue.POLLS) if tried else "")
+
+
+def _retried(table: SyncTable, by: str, load: Running | None) -> str:
+    """Let a table be tried again, or say why it is not."""
+    name = printable(table.entity)
+    if table.paused:
+        return _table_is_paused(table)
+    if load:
+        return f"{name} is being loaded{_since(load)}."
+    if switches.retry(table, by=by):
+        return ""
+    held = " It is held for its deletes: approve them first."
+    why = held if table.state == SyncTable.State.HELD else ""
+    return f"{name} has nothing to retry.{why}"
 
 
 def pause(table: SyncTable, by: str, only: str | None = None, reason: str = "") -> Said:

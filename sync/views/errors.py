@@ -12,16 +12,14 @@ from sync.engine.error_help import sections
 from sync.engine.overview import overview
 from sync.engine.words import plural
 from sync.errors import PROBLEMS
-from sync.models import SyncTable
+from sync.models import Incident, SyncTable
 from sync.tasks.deeds import Said, retry_all
 from sync.views import live
 from sync.views.access import OPERATE, VIEW, needs
-from sync.views.pages import back, page
+from sync.views.pages import back, id_of, page
 
 # Of a group so many lines are shown at once; the others unfold.
 FIRST = 20
-# A page offers no more than this at once, and a form is refused that asks for more.
-MOST = 5000
 
 
 @require_safe
@@ -43,13 +41,14 @@ def errors(request: HttpRequest) -> HttpResponse:
 @require_POST
 @needs(OPERATE)
 def errors_do(request: HttpRequest) -> HttpResponse:
-    """Acknowledge exactly the errors, or retry exactly the tables, that were posted."""
+    """Retry exactly the tables, or acknowledge exactly the errors, that were shown."""
     deed, by = request.POST.get("deed", ""), request.user.get_username()
     if deed == "retry" and (tables := _numbers(request, "tables")):
         found = SyncTable.objects.filter(pk__in=tables).select_related("config")
-        said = retry_all(found.order_by("config__name", "entity"), by)
+        found = found.defer("config__model_json").order_by("config__name", "entity")
+        said = retry_all(found, by)
     elif deed == "acknowledge" and (incidents := _numbers(request, "incidents")):
-        said = _acknowledge(incidents, by)
+        said = _acknowledge(request, incidents)
     else:
         said = Said(False, "Nothing was asked for: press one of the buttons.")
     level = messages.SUCCESS if said.done else messages.WARNING
@@ -57,26 +56,29 @@ def errors_do(request: HttpRequest) -> HttpResponse:
     return back(request, reverse("errors"))
 
 
-def _acknowledge(numbers: list[int], by: str) -> Said:
-    seen = inbox.acknowledge(numbers, by=by)
+def _acknowledge(request: HttpRequest, numbers: list[int]) -> Said:
+    kind, code = request.POST.get("kind", ""), request.POST.get("code", "")
+    if kind not in Incident.Kind.values:
+        return Said(False, "Nothing was asked for: press one of the buttons.")
+    by = request.user.get_username()
+    seen = inbox.acknowledge(numbers, kind, code, by=by)
     if not seen:
-        return Said(False, "They have ended, or somebody has acknowledged them.")
+        return Said(
+            False, "They have ended, are others by now, or were acknowledged before."
+        )
     return Said(
         True,
-        f"{plural(len(seen), 'error')} acknowledged: no reminder is sent while "
-        f"{'it lasts' if len(seen) == 1 else 'they last'}.",
+        f"{plural(seen, 'error')} acknowledged: no reminder is sent while "
+        f"{'it lasts' if seen == 1 else 'they last'}.",
     )
 
 
 def _numbers(request: HttpRequest, name: str) -> list[int]:
-    """Return the ids that a form posts; [] when any of it is none."""
-    words = request.POST.get(name, "").split(",", MOST)
-    good = len(words) <= MOST and all(_is_number(word) for word in words)
-    return [int(word) for word in words] if good else []
-
-
-def _is_number(word: str) -> bool:
-    return word.isascii() and word.isdigit() and len(word) <= 18
+    """Return the ids that a form posts; [] when any of it is none, or of too many."""
+    words = request.POST.get(name, "").split(",", inbox.MOST_AT_ONCE)
+    found = [id_of(word) for word in words]
+    ids = [number for number in found if number is not None]
+    return ids if len(ids) == len(words) <= inbox.MOST_AT_ONCE else []
 
 
 @require_safe

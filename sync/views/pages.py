@@ -14,6 +14,16 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from sync.engine import inbox
 from sync.printable import printable
 
+# Of an id in PostgreSQL.
+LARGEST = 2**63 - 1
+
+
+def id_of(text: str) -> int | None:
+    """Return the id that a browser sent; None when it is none."""
+    if not text.isascii() or not text.isdigit() or len(text) > 19:
+        return None
+    return int(text) if int(text) <= LARGEST else None
+
 
 def page(
     request: HttpRequest,

@@ -19,7 +19,7 @@ from sync.engine.words import plural
 from sync.errors import SyncError
 from sync.models import QuarantinedRow, SyncConfig, SyncTable
 from sync.views.access import OPERATE, VIEW, needs
-from sync.views.pages import back, page
+from sync.views.pages import back, id_of, page
 
 PER_PAGE = 100
 FILTERS = ("sync", "table", "code", "state", "q")
@@ -27,7 +27,6 @@ STATES = {**{state: state for state in QuarantinedRow.State.values}, "all": ""}
 # What was done last is shown once, on the page to which the deed leads.
 DONE = "quarantine_done"
 GOOD = {Became.APPLIED, Became.UNCHANGED, Became.DISMISSED}
-LARGEST = 2**63 - 1
 
 
 @require_safe
@@ -54,8 +53,8 @@ def quarantine(request: HttpRequest) -> HttpResponse:
 
 def _wanted(given: QueryDict) -> tuple[Wanted, dict[str, Any]]:
     """Return what is asked for, and as the form shows it; nonsense asks for nothing."""
-    table = _number(given.get("table", ""))
-    sync = _number(given.get("sync", ""))
+    table = id_of(given.get("table", ""))
+    sync = id_of(given.get("sync", ""))
     if table is not None:
         found = SyncTable.objects.filter(pk=table).values_list("config", flat=True)
         sync = found.first()
@@ -66,12 +65,6 @@ def _wanted(given: QueryDict) -> tuple[Wanted, dict[str, Any]]:
     values = (sync, table, code, state, text)
     wanted = Wanted(sync, table, code, STATES[state], text)
     return wanted, dict(zip(FILTERS, values, strict=True))
-
-
-def _number(text: str) -> int | None:
-    if not text.isascii() or not text.isdigit() or len(text) > 19:
-        return None
-    return int(text) if int(text) <= LARGEST else None
 
 
 def _choices(chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +146,7 @@ def _asked(posted: QueryDict) -> Asked:
         deed, texts = ticked, [str(text) for text in posted.getlist("row")]
     elif listed := posted.get("listed"):
         deed, texts = listed, posted.get("rows", "").split(",")
-    numbers = [_number(text) for text in texts if text]
+    numbers = [id_of(text) for text in texts if text]
     rows = tuple(dict.fromkeys(number for number in numbers if number is not None))
     if deed not in list(Deed):
         raise ValueError("Nothing was asked for: press one of the buttons.")

@@ -15,7 +15,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
-from sync.engine import retention
+from sync.engine import retention, switches
 from sync.engine.configs import edit_config
 from sync.engine.load import sync_table
 from sync.engine.locks import Namespace, lock
@@ -140,6 +140,28 @@ def test_old_records_go_and_the_others_stay(
     assert list(left) == ["o0", "o1", "t1"]
     assert [cluster.host for cluster in Cluster.objects.all()] == ["h1"]
     assert not Worker.objects.exists()
+
+
+def test_who_paused_and_why_is_kept_as_long_as_it_is_paused(export: Export) -> None:
+    export.upsert("account", 1)
+    export.upsert("contact", 1)
+    export.close_folder()
+    export.poll()
+    for entity in ("account", "contact"):
+        switches.pause(export.entity(entity), by="bob", reason="upgrade")
+    switches.pause(export.config, by="bob", reason="move")
+    switches.resume(export.entity("contact"), by="bob")
+    Event.objects.update(happened_at=timezone.now() - (KEEP_DAYS + 1) * DAY)
+    prune()
+    left = Event.objects.values_list("kind", "table_name", "message")
+    assert set(left) == {
+        ("paused", "account", "by bob: upgrade"),
+        ("paused", "", "by bob: move"),
+    }
+    switches.resume(export.config, by="bob")
+    prune()
+    events = Event.objects.filter(kind="paused")
+    assert [event.table_name for event in events] == ["account"]
 
 
 def test_one_call_deletes_so_many_of_a_kind(

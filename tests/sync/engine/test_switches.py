@@ -157,6 +157,24 @@ def test_only_the_newest_pause_of_what_is_paused_is_explained(export: Export) ->
     assert Event.objects.filter(kind="paused").count() == 5
 
 
+def test_a_name_is_never_read_as_a_reason(export: Export) -> None:
+    switches.pause(export.config, by="bob: no reason; eve says: nor this")
+    pause = switches.pause_of(export.config)
+    assert pause
+    assert pause.reason == ""
+    assert switches.explain_pause(export.config, "why", by="eve: x; y")
+    pause = switches.pause_of(export.config)
+    assert pause
+    assert pause.reason == "why"
+
+
+def test_what_was_deleted_meanwhile_has_no_pause_to_explain(export: Export) -> None:
+    config = SyncConfig.objects.get(pk=export.config.pk)
+    switches.pause(config, by="bob")
+    export.config.delete()
+    assert not switches.explain_pause(config, "why", by="bob")
+
+
 def test_of_a_pause_that_no_event_tells_no_reason_is_kept(export: Export) -> None:
     switches.pause(export.config, by="me")
     Event.objects.all().delete()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from django.contrib.messages import get_messages
@@ -12,6 +13,7 @@ from django.utils import timezone
 
 from sync.engine.alarms import look_after_alerts
 from sync.engine.alerts import Alarm, review
+from sync.engine.inbox import MOST_AT_ONCE
 from sync.models import (
     Cluster,
     DataSyncProgress,
@@ -61,8 +63,8 @@ def post(client: Client, **fields: object) -> str:
 
 def frozen(page: str) -> dict[str, str]:
     """Return what the one form of the page would post."""
-    found = re.findall(r'name="(tables|incidents)" value="([\d,]*)"', page)
-    assert len(found) == 2
+    found = re.findall(r'name="(tables|incidents|kind|code)" value="([^"]*)"', page)
+    assert len(found) == 4
     return dict(found)
 
 
@@ -105,7 +107,7 @@ def test_acknowledging_says_so_and_offers_it_no_more(parked: Export) -> None:
     assert "by <bdi>operator</bdi>" in page
     assert 'class="count"' not in page
     said = post(client, **numbers, deed="acknowledge")
-    assert said == "They have ended, or somebody has acknowledged them."
+    assert said == ("They have ended, are others by now, or were acknowledged before.")
 
 
 def test_tables_that_are_gone_meanwhile_are_left_alone(parked: Export) -> None:
@@ -139,7 +141,8 @@ def test_what_failed_just_now_is_there_without_being_counted(export: Export) -> 
         {"incidents": "-1", "deed": "acknowledge"},
         {"incidents": "9" * 30, "deed": "acknowledge"},
         {"incidents": "٣", "deed": "acknowledge"},
-        {"incidents": ",".join(["1"] * (errors.MOST + 1)), "deed": "acknowledge"},
+        {"incidents": "1", "deed": "acknowledge", "kind": "grave"},
+        {"tables": ",".join(["1"] * (MOST_AT_ONCE + 1)), "deed": "retry"},
     ],
 )
 def test_nonsense_does_nothing(parked: Export, fields: dict[str, str]) -> None:
@@ -183,21 +186,46 @@ def test_many_tables_of_one_cause_fold(transactional_db: None) -> None:
     config = SyncConfig.objects.create(name="s", location="/x", schema_name="s")
     names = [f"t{number}" for number in range(errors.FIRST + 3)]
     for name in names:
-        SyncTable.objects.create(config=config, entity=name, target_name=name)
-    review(Alarm(config.pk, name, "failing", "disk_full", "full") for name in names)
+        new_table(config, name)
     page = get(signed_in("viewer"))
     assert "<summary>3 more</summary>" in page
     assert all(f"<bdi>{name}</bdi>" in page for name in names)
 
 
+def new_table(config: SyncConfig, name: str) -> None:
+    SyncTable.objects.create(config=config, entity=name, target_name=name, state="new")
+
+
+def test_many_tables_are_retried_in_few_queries(
+    parked: Export, django_assert_max_num_queries: Any
+) -> None:
+    client = signed_in("operator")
+    names = [f"t{number}" for number in range(30)]
+    for name in names:
+        new_table(parked.config, name)
+    tables = parked.config.tables.filter(entity__in=names)
+    tables.update(state="parked", error_code="bad_row")
+    numbers = ",".join(str(table.pk) for table in tables)
+    # Of each table: begin, has it failed, four writes, end; and a few for all.
+    with django_assert_max_num_queries(7 * len(names) + 25):
+        said = post(client, tables=numbers, deed="retry")
+    assert said.startswith("Tried again: t0, t1, t10, t11, t12 and 25 more.")
+
+
 def test_texts_of_strangers_are_shown_as_text(transactional_db: None) -> None:
     config = SyncConfig.objects.create(name=WILD, location="/x", schema_name="s")
-    SyncTable.objects.create(config=config, entity=WILD, target_name="t")
     where = f"f/{WILD}/x.csv, line 1, column {WILD}"
-    texts = ("action_required", "bad_row", WILD, where, WILD)
-    review([Alarm(config.pk, WILD, *texts), Alarm(config.pk, "", *texts)])
+    texts = {f"error_{name}": WILD for name in ("message", "remedy")}
+    SyncTable.objects.create(
+        config=config, entity=WILD, target_name="t", error_code="bad_row", **texts
+    )
+    SyncConfig.objects.update(error_code=WILD, error_where=where, **texts)
     page = get(signed_in("operator"))
+    assert page.count('aria-labelledby="cause-') == 2
+    told = ("action_required", "bad_row", WILD, where, WILD)
+    review([Alarm(config.pk, WILD, *told), Alarm(config.pk, "", *told)])
     review([])
+    SyncConfig.objects.update(paused=True)
     for text in (page, get(signed_in("operator"))):
         assert "<script>alert" not in text
         assert "\u202e" not in text

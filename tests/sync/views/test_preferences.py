@@ -222,6 +222,14 @@ def test_what_a_zone_has_no_day_for_is_shown_in_utc(loaded: Export) -> None:
     assert "9999-12-31 23:59:59 UTC" in found
 
 
+def test_a_page_that_is_not_there_does_not_lead_back_to_itself(
+    transactional_db: None,
+) -> None:
+    page = viewer().get("/nowhere/")
+    assert page.status_code == 404
+    assert "nowhere" not in page.content.decode()
+
+
 # Where it is not
 
 
