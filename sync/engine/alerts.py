@@ -58,9 +58,11 @@ def review(alarms: Iterable[Alarm]) -> None:
     """
     now = timezone.now()
     with transaction.atomic():
+        # In the order in which whoever acknowledges them locks them.
+        lasting = Incident.objects.filter(closed_at=None).order_by("pk")
         known = {
             (incident.config_id, incident.table_name): incident
-            for incident in Incident.objects.filter(closed_at=None)
+            for incident in lasting.select_for_update()
         }
         present = _gravest(alarms)
         Incident.objects.bulk_create(
