@@ -183,7 +183,7 @@ def acknowledge(incidents: Iterable[int], kind: str, code: str, *, by: str) -> i
     with transaction.atomic():
         rows = Incident.objects.filter(closed_at=None, pk__in=list(incidents)).unseen()
         seen = []
-        for incident in rows.select_for_update(of=("self",)).order_by("pk"):
+        for incident in rows.select_for_update().order_by("pk"):
             incident.acknowledge(kind, code, by=by, now=now)
             if incident.acknowledged:
                 seen.append(incident)

@@ -31,16 +31,6 @@ def config() -> SyncConfig:
 
 
 @pytest.fixture
-def hook(settings: Settings) -> Iterator[receivers.Webhook]:
-    """Return a receiver to which all alerts go."""
-    settings.ALERT_EMAILS = []
-    settings.WEBHOOK_SECRET = "canary-of-the-secret"
-    with receivers.webhook() as server:
-        settings.WEBHOOK_URL = server.url
-        yield server
-
-
-@pytest.fixture
 def mails(settings: Settings) -> Iterator[receivers.Mailbox]:
     settings.WEBHOOK_URL = ""
     settings.ALERT_EMAILS = ["ann@example.com", "bob@example.com"]

@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 import time_machine
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries, Settings
+from pytest_django import DjangoAssertNumQueries
 
 from sync.engine import alerts, inbox, switches
 from sync.engine.alarms import look_after_alerts
@@ -378,15 +378,6 @@ def test_a_poll_at_the_same_time_does_not_undo_it(sales: SyncConfig) -> None:
         review([bad(sales, message="another text")])
     seen = incident("account")
     assert (seen.acknowledged_by, seen.message) == ("bob", "another text")
-
-
-@pytest.fixture
-def hook(settings: Settings) -> Iterable[receivers.Webhook]:
-    settings.ALERT_EMAILS = []
-    settings.WEBHOOK_SECRET = "canary-of-the-secret"
-    with receivers.webhook() as server:
-        settings.WEBHOOK_URL = server.url
-        yield server
 
 
 def told(hook: receivers.Webhook) -> list[tuple[str, str]]:
